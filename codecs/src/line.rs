@@ -1,0 +1,398 @@
+//! Newline-delimited frames: MCP over stdio, NDJSON, any byte stream that carries one message a line.
+//!
+//! Lines end at LF only (U+2028 and friends are payload). One CR before the LF belongs to the line end.
+//! Blank lines are skipped, a byte order mark before the first line is tolerated, and a last line
+//! without LF is delivered at end of stream. What a line holds is not looked at; that is
+//! [`crate::envelope`]'s work.
+//!
+//! Rules: MCP transports, "stdio" (one message a line, no embedded newline); docs of [`LineDecoder`].
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::{
+    Frame, FrameError, FrameTable, Limits, OpenBatch, Span,
+    block::{self, BLOCK_LEN, GROUP_BLOCKS, GROUP_LEN},
+};
+
+/// Cuts a byte stream into lines.
+///
+/// # Contract
+///
+/// ```text
+/// loop {
+///     read more bytes to the end of `src`
+///     while let Some(batch) = decoder.decode(&mut src, &mut table)? { use batch.freeze() }
+/// }
+/// at end of stream: while let Some(batch) = decoder.finish(&mut src, &mut table)? { … }
+/// ```
+///
+/// `Ok(None)` means "more bytes, please". After an error the loop goes on: the next calls skip the line
+/// that was too long, also if its end has not arrived yet, and the next line is whole. Results come in stream
+/// order: the lines before an overlong one, the error, the lines behind it.
+///
+/// A line's length is counted without its line end, and held against the limit while the line is still
+/// incomplete: of an unfinished line, at most `max_frame_len + 1` bytes stay in `src` (the one byte more
+/// may be the CR of a line end) once `decode` has returned `None`.
+///
+/// Every byte is looked at once, however the stream is cut.
+#[derive(Debug, Clone)]
+pub struct LineDecoder {
+    max_frame_len: usize,
+    /// Stream offset of `src[0]`; only grows.
+    at: u64,
+    /// Prefix of `src` known to hold no LF.
+    ///
+    /// Invariant between calls: `scanned <= src.len()`, and `scanned <= max_frame_len + 1` after `None`.
+    scanned: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was delivered or skipped yet: a byte order mark may still come.
+    Start,
+    /// Looking for the end of the current line.
+    Reading,
+    /// The current line is too long and was reported; its rest is being skipped.
+    Skipping,
+}
+
+/// Whether more bytes may follow those in `src`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Open,
+    Ended,
+}
+
+/// What one pass over `src` found, besides the lines in the table.
+struct Pass {
+    /// Start of the first line that is not in the table: unfinished, or too long. Everything before it
+    /// is lines in the table and blank lines.
+    end: usize,
+    /// LF of that line, if the line is finished and too long.
+    too_long_until: Option<usize>,
+}
+
+impl LineDecoder {
+    /// A decoder at the start of a stream.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { max_frame_len: limits.max_frame_len(), at: 0, scanned: 0, state: State::Start }
+    }
+
+    /// Finds every line that ends in `src`. The batch must be frozen (or dropped, which discards its
+    /// lines) before anything else happens to `src`.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::MessageTooLarge`], once for each line that is too long. The decoder goes on.
+    pub fn decode<'a>(
+        &mut self,
+        src: &'a mut BytesMut,
+        table: &'a mut FrameTable,
+    ) -> Result<Option<OpenBatch<'a>>, FrameError> {
+        self.advance(src, table, Stream::Open)
+    }
+
+    /// As [`decode`](Self::decode) when no more bytes will come: what is left is a line too. Call it until
+    /// it returns `None`; `src` is empty then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode).
+    pub fn finish<'a>(
+        &mut self,
+        src: &'a mut BytesMut,
+        table: &'a mut FrameTable,
+    ) -> Result<Option<OpenBatch<'a>>, FrameError> {
+        self.advance(src, table, Stream::Ended)
+    }
+
+    /// Stream offset of the first byte in `src`, the buffer this decoder is used with.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The bytes at the start of `src` that the next call will skip, because they belong to a line that
+    /// was reported as too long; without its LF. Empty when nothing is being skipped.
+    ///
+    /// For whoever wants to know more of that line, its id for example: ask before each `decode`.
+    #[must_use]
+    pub fn skipped<'a>(&self, src: &'a [u8]) -> &'a [u8] {
+        if self.state != State::Skipping {
+            return &[];
+        }
+        let end = self.skipped_line_feed(src).unwrap_or(src.len());
+        src.get(..end).unwrap_or_default()
+    }
+
+    fn advance<'a>(
+        &mut self,
+        src: &'a mut BytesMut,
+        table: &'a mut FrameTable,
+        stream: Stream,
+    ) -> Result<Option<OpenBatch<'a>>, FrameError> {
+        table.clear();
+        if !self.pass_mark(src, stream) || !self.pass_skipped(src) {
+            return Ok(None);
+        }
+        let pass = self.scan(src, table);
+        if !table.is_empty() {
+            // Next time the scan starts at the end of the overlong line, if there is one, and reports it.
+            self.scanned = pass.too_long_until.unwrap_or(src.len()) - pass.end;
+            return Ok(Some(self.hand_out(src, table, pass.end)));
+        }
+        // Only blank lines before `pass.end`.
+        self.consume(src, pass.end);
+        if let Some(line_feed) = pass.too_long_until {
+            return Err(self.refuse(line_feed - pass.end));
+        }
+        if without_cr(src).len() > self.max_frame_len {
+            return Err(self.refuse(src.len()));
+        }
+        if stream == Stream::Open {
+            self.scanned = src.len();
+            return Ok(None);
+        }
+        self.scanned = 0;
+        Ok(self.last_line(src, table))
+    }
+
+    /// Passes over a byte order mark at the start of the stream. False: more bytes are needed to know.
+    fn pass_mark(&mut self, src: &mut BytesMut, stream: Stream) -> bool {
+        if self.state != State::Start {
+            return true;
+        }
+        let undecided = src.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(src);
+        if undecided && stream == Stream::Open {
+            return false;
+        }
+        if src.starts_with(&BYTE_ORDER_MARK) {
+            self.consume(src, BYTE_ORDER_MARK.len());
+        }
+        self.state = State::Reading;
+        true
+    }
+
+    /// Passes over the rest of a line that was reported. False: the rest goes on.
+    fn pass_skipped(&mut self, src: &mut BytesMut) -> bool {
+        if self.state != State::Skipping {
+            return true;
+        }
+        let line_feed = self.skipped_line_feed(src);
+        self.consume(src, line_feed.map_or(src.len(), |found| found + 1));
+        if line_feed.is_some() {
+            self.state = State::Reading;
+        }
+        line_feed.is_some()
+    }
+
+    fn skipped_line_feed(&self, src: &[u8]) -> Option<usize> {
+        let unseen = src.get(self.scanned..)?;
+        Some(self.scanned + memchr::memchr(b'\n', unseen)?)
+    }
+
+    /// Puts every finished line into the table, up to the first that is too long.
+    fn scan(&self, src: &[u8], table: &mut FrameTable) -> Pass {
+        let mut start = 0;
+        let mut at = self.scanned;
+        let mut group = [[0]; GROUP_BLOCKS];
+        // Spans are of `u32`; the limit lies so far below that a whole line always fits.
+        let src = src.get(..u32::MAX as usize).unwrap_or(src);
+        while let Some(hay) = src.get(at..).filter(|hay| !hay.is_empty()) {
+            let blocks = block::masks(hay, [b'\n'], &mut group);
+            for (index, &[mut mask]) in group.iter().take(blocks).enumerate() {
+                while mask != 0 {
+                    let line_feed = at + index * BLOCK_LEN + mask.trailing_zeros() as usize;
+                    mask &= mask - 1;
+                    let end = line_feed - usize::from(ends_in_cr(src, start, line_feed));
+                    if end - start > self.max_frame_len {
+                        return Pass { end: start, too_long_until: Some(line_feed) };
+                    }
+                    if end > start {
+                        table.push(span(start, end));
+                    }
+                    start = line_feed + 1;
+                }
+            }
+            at += hay.len().min(GROUP_LEN);
+        }
+        Pass { end: start, too_long_until: None }
+    }
+
+    /// What is left at end of stream: a line without LF.
+    fn last_line<'a>(&mut self, src: &'a mut BytesMut, table: &'a mut FrameTable) -> Option<OpenBatch<'a>> {
+        let (len, end) = (without_cr(src).len(), src.len());
+        if len == 0 {
+            self.consume(src, end);
+            return None;
+        }
+        table.push(span(0, len));
+        Some(self.hand_out(src, table, end))
+    }
+
+    fn hand_out<'a>(&mut self, src: &'a mut BytesMut, table: &'a mut FrameTable, end: usize) -> OpenBatch<'a> {
+        let at = self.at;
+        self.at += end as u64;
+        table.open(src, end, at)
+    }
+
+    fn consume(&mut self, src: &mut BytesMut, len: usize) {
+        src.advance(len);
+        self.at += len as u64;
+        self.scanned = self.scanned.saturating_sub(len);
+    }
+
+    /// The line at the start of `src`, `len` bytes of which hold no LF, will be skipped by the next call.
+    #[cold]
+    fn refuse(&mut self, len: usize) -> FrameError {
+        self.scanned = len;
+        self.state = State::Skipping;
+        FrameError::MessageTooLarge { limit: self.max_frame_len, at: self.at }
+    }
+}
+
+/// Writes frames as lines.
+///
+/// A frame that holds an LF would become two, one that ends in CR would lose it. In valid JSON such
+/// bytes are only white space between tokens, so where JSON was checked they may be
+/// [blanked](LineEnds::Blank); elsewhere they are [refused](LineEnds::Refuse).
+///
+/// # Example
+///
+/// ```
+/// use bytes::Bytes;
+/// use shadowcat_codecs::line::{LineEncoder, LineEnds};
+///
+/// let line = LineEncoder::new(LineEnds::Blank).encode(Bytes::from_static(b"{\n}").into())?;
+/// assert_eq!(line.slices(), [&b"{ }"[..], b"\n"]);
+/// # Ok::<(), shadowcat_codecs::line::LineEncodeError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct LineEncoder {
+    line_ends: LineEnds,
+}
+
+/// What to do with line ends inside a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else one could do")]
+pub enum LineEnds {
+    /// In a frame that cannot be written as it is, each CR and LF becomes a space. Only right for frames
+    /// known to be JSON.
+    Blank,
+    /// A frame with an LF, or with a CR at its end, is an error.
+    Refuse,
+}
+
+/// One frame and its line end, as slices to write.
+#[derive(Debug, Clone)]
+pub struct EncodedLine {
+    frame: Frame,
+}
+
+/// Why a frame cannot be a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineEncodeError {
+    /// An empty line is no message: a decoder skips it.
+    #[error("an empty message cannot be sent as a line")]
+    Empty,
+    /// The frame has a line end inside.
+    #[error("a message with a line end at byte {at} cannot be sent as one line")]
+    LineEnd {
+        /// Offset in the frame of the first such byte.
+        at: usize,
+    },
+}
+
+impl LineEncoder {
+    /// An encoder that treats line ends inside frames as `line_ends` says.
+    #[must_use]
+    pub const fn new(line_ends: LineEnds) -> Self {
+        Self { line_ends }
+    }
+
+    /// The slices to write for `frame`. No copy, unless line ends have to be blanked in a frame that is
+    /// shared.
+    ///
+    /// # Errors
+    ///
+    /// If the frame is empty, or has line ends that may not be blanked.
+    pub fn encode(&self, frame: Frame) -> Result<EncodedLine, LineEncodeError> {
+        if frame.is_empty() {
+            return Err(LineEncodeError::Empty);
+        }
+        let line_feed = memchr::memchr(b'\n', &frame);
+        let last_cr = frame.ends_with(b"\r").then(|| frame.len() - 1);
+        match (line_feed.or(last_cr), self.line_ends) {
+            (None, _) => Ok(EncodedLine { frame }),
+            (Some(at), LineEnds::Refuse) => Err(LineEncodeError::LineEnd { at }),
+            (Some(_), LineEnds::Blank) => Ok(EncodedLine { frame: blanked(frame) }),
+        }
+    }
+}
+
+impl EncodedLine {
+    /// What to write, in order.
+    #[must_use]
+    pub fn slices(&self) -> [&[u8]; 2] {
+        [&self.frame, LINE_END]
+    }
+
+    /// Number of bytes in all slices.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frame.len() + LINE_END.len()
+    }
+
+    /// Never: a line has at least its line end.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The frame as it will be written, without the line end.
+    #[must_use]
+    pub fn into_frame(self) -> Frame {
+        self.frame
+    }
+}
+
+/// A named copy, unless the frame's bytes belong to nobody else.
+#[cold]
+fn blanked(frame: Frame) -> Frame {
+    let mut bytes = match frame.into_bytes().try_into_mut() {
+        Ok(bytes) => bytes,
+        Err(shared) => BytesMut::from(&shared[..]),
+    };
+    for byte in bytes.iter_mut() {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+    Frame::new(Bytes::from(bytes))
+}
+
+#[inline]
+fn ends_in_cr(src: &[u8], start: usize, line_feed: usize) -> bool {
+    line_feed > start && src.get(line_feed - 1) == Some(&b'\r')
+}
+
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "`scan` looks at fewer than u32::MAX bytes")]
+fn span(start: usize, end: usize) -> Span {
+    Span::new(start as u32, end as u32)
+}
+
+const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
+/// The line end we write.
+pub const LINE_END: &[u8] = b"\n";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Adapters to `tokio_util::codec`.
