@@ -7,6 +7,8 @@
 //! both). The vector code must stay free of closures: a closure loses the target feature of the function
 //! around it, and every intrinsic becomes a call.
 
+pub(crate) mod json;
+
 /// Bytes in a block; bits in a mask.
 pub(crate) const BLOCK_LEN: usize = 64;
 

@@ -1,0 +1,182 @@
+//! Which way a frame goes, and what is kept from one to the next.
+
+use super::{Envelope, EnvelopeError, EnvelopeScan, tape::TapeParser};
+use crate::{Limits, PaddedFrame, Span};
+
+/// Reads the envelopes of whole frames. One per worker: it keeps its buffers.
+#[derive(Debug)]
+pub struct EnvelopeParser {
+    limits: Limits,
+    strictness: Strictness,
+    tape: TapeParser,
+    /// Longest frame the tape's buffers have seen since they were new.
+    longest: usize,
+    scan: EnvelopeScan,
+    shrinks: u64,
+}
+
+/// How much of a frame is checked; the [module](super) says it precisely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing between them")]
+pub enum Strictness {
+    /// One value, UTF-8, strings and brackets that end, and the grammar of what is routed on.
+    #[default]
+    Envelope,
+    /// All of JSON's grammar, for every size, at several times the cost for large frames.
+    Strict,
+}
+
+/// One element of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchElement {
+    span: Span,
+    envelope: Envelope,
+}
+
+impl BatchElement {
+    pub(super) const fn new(span: Span, envelope: Envelope) -> Self {
+        Self { span, envelope }
+    }
+
+    /// Where the element is in the frame.
+    #[must_use]
+    pub const fn span(&self) -> Span {
+        self.span
+    }
+
+    /// What the element is. Its spans are relative to the frame, not to the element.
+    #[must_use]
+    pub const fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+}
+
+impl EnvelopeParser {
+    /// A parser that holds frames to `limits`. Nothing is allocated until the first frame.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            strictness: Strictness::Envelope,
+            tape: TapeParser::new(limits),
+            longest: 0,
+            scan: EnvelopeScan::without_id(limits),
+            shrinks: 0,
+        }
+    }
+
+    /// Sets how much is checked. Default: [`Strictness::Envelope`].
+    #[must_use]
+    pub fn with_strictness(mut self, strictness: Strictness) -> Self {
+        self.strictness = strictness;
+        self
+    }
+
+    /// The envelope of a frame that is shared or borrowed. A small one is copied, a large one only read.
+    ///
+    /// # Errors
+    ///
+    /// The first thing wrong with the frame, in its own order.
+    pub fn parse(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
+        self.begin(frame.len())?;
+        if self.takes_tape(frame.len()) {
+            match self.tape.read_copy(frame) {
+                Ok(Some(envelope)) => return Ok(self.finish(frame.len(), envelope)),
+                Err(refused) if self.strictness == Strictness::Strict => return Err(self.refuse(frame, refused.at)),
+                _ => {}
+            }
+        }
+        self.scan(frame)
+    }
+
+    /// The envelope of a frame that is still ours alone. A small one is parsed where it lies if it holds no
+    /// backslash. Its bytes and the padding are the same afterwards, whatever is returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse), the same for the same bytes.
+    pub fn parse_in_place(&mut self, frame: PaddedFrame<'_>) -> Result<Envelope, EnvelopeError> {
+        let len = frame.len();
+        self.begin(len)?;
+        let (bytes, _) = frame.into_parts();
+        if self.takes_tape(len)
+            && let Some(frame) = PaddedFrame::new(bytes, len)
+        {
+            match self.tape.read_in_place(frame) {
+                Ok(Some(envelope)) => return Ok(self.finish(len, envelope)),
+                Err(refused) if self.strictness == Strictness::Strict => {
+                    return Err(self.refuse(bytes.get(..len).unwrap_or_default(), refused.at));
+                }
+                _ => {}
+            }
+        }
+        self.scan(bytes.get(..len).unwrap_or_default())
+    }
+
+    /// The elements of the frame parsed last, if that was a [`Kind::Batch`](super::Kind::Batch).
+    #[must_use]
+    pub fn elements(&self) -> &[BatchElement] {
+        self.scan.elements()
+    }
+
+    /// How often the buffers were given back because a frame had made them larger than [`MAX_HELD`].
+    #[must_use]
+    pub fn shrinks(&self) -> u64 {
+        self.shrinks
+    }
+
+    fn begin(&mut self, len: usize) -> Result<(), EnvelopeError> {
+        self.scan.reset();
+        if len > self.limits.max_frame_len() {
+            let limit = u32::try_from(self.limits.max_frame_len()).unwrap_or(u32::MAX);
+            return Err(EnvelopeError::TooLarge { limit });
+        }
+        Ok(())
+    }
+
+    fn takes_tape(&self, len: usize) -> bool {
+        len <= SMALL_LEN || self.strictness == Strictness::Strict
+    }
+
+    fn scan(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
+        self.scan.feed(frame);
+        let envelope = self.scan.finish()?;
+        Ok(self.finish(frame.len(), envelope))
+    }
+
+    /// What the scan finds wrong too is told in its words; the rest in simd-json's.
+    #[cold]
+    fn refuse(&mut self, frame: &[u8], at: usize) -> EnvelopeError {
+        self.give_back(frame.len());
+        match self.scan(frame) {
+            Err(error) => error,
+            Ok(_) => EnvelopeError::NotStrict { at: u32::try_from(at).unwrap_or(u32::MAX) },
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self, len: usize, envelope: Envelope) -> Envelope {
+        if len > SMALL_LEN {
+            self.give_back(len);
+        }
+        envelope
+    }
+
+    /// One large frame must not cost memory for ever.
+    fn give_back(&mut self, len: usize) {
+        if self.strictness == Strictness::Strict {
+            self.longest = self.longest.max(len);
+        }
+        if self.tape.held(self.longest) > MAX_HELD {
+            self.tape = TapeParser::new(self.limits);
+            self.longest = 0;
+            self.shrinks += 1;
+        }
+    }
+}
+
+/// Longest frame that goes whole through simd-json.
+const SMALL_LEN: usize = 1 << 10;
+
+/// Most bytes a parser keeps between frames. Beside them, the elements of a batch: 152 bytes each.
+pub const MAX_HELD: usize = 1 << 20;

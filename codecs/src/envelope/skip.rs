@@ -1,0 +1,247 @@
+//! Skipping a value no one routes on, 64 bytes at a time: only where strings end, how brackets nest, and
+//! that no string holds a control byte.
+//!
+//! A backslash escapes the byte behind it, wherever it stands. Kinds of brackets are not told apart.
+
+use crate::block::json::{self, BLOCK_LEN, Blocks, Group};
+
+/// A value being skipped. It is at its end when it is outside strings at depth 0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Skip {
+    /// Open brackets of this value. Invariant: `depth <= limit`.
+    depth: u32,
+    limit: u32,
+    /// All ones in a string, else 0.
+    in_string: u64,
+    /// 1 if the next byte is escaped, else 0.
+    escaped: u64,
+}
+
+/// What a stretch of bytes did to a [`Skip`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It is still going on.
+    More,
+    /// Its last byte is the one at this offset.
+    End(usize),
+    /// The byte at this offset is a control byte in a string.
+    Control(usize),
+    /// The bracket at this offset is deeper than the limit.
+    TooDeep(usize),
+}
+
+impl Skip {
+    /// Behind the opening bracket of a container that may hold `limit` levels, its own included.
+    ///
+    /// `limit` is not 0.
+    pub(super) const fn container(limit: u32) -> Self {
+        Self { depth: 1, limit, in_string: 0, escaped: 0 }
+    }
+
+    /// Behind the opening quote of a string.
+    pub(super) const fn string() -> Self {
+        Self { depth: 0, limit: 0, in_string: u64::MAX, escaped: 0 }
+    }
+
+    /// Takes the next bytes. The second result is true if a byte above 0x7F may be among them.
+    pub(super) fn feed(&mut self, hay: &[u8]) -> (Step, bool) {
+        let mut group = Group::default();
+        let (mut at, mut high) = (0, false);
+        // Most skipped values are short: begin with few blocks.
+        let mut blocks = 2;
+        while let Some(rest) = hay.get(at..).filter(|rest| !rest.is_empty()) {
+            let looked_at = rest.get(..blocks * BLOCK_LEN).unwrap_or(rest);
+            let count = json::blocks(looked_at, &mut group);
+            high |= group.high;
+            for (index, block) in group.blocks.iter().take(count).enumerate() {
+                let start = index * BLOCK_LEN;
+                let len = (looked_at.len() - start).min(BLOCK_LEN);
+                let step = self.block(block, len);
+                if step != Step::More {
+                    return (step.moved(at + start), high);
+                }
+            }
+            at += looked_at.len();
+            blocks = json::GROUP_BLOCKS;
+        }
+        (Step::More, high)
+    }
+
+    /// Takes one block of `len` bytes, 1 to 64; the masks have no bits behind them.
+    #[inline]
+    fn block(&mut self, block: &Blocks, len: usize) -> Step {
+        let quotes = block.quotes & !self.escaped(block.backslashes, len);
+        // From each opening quote up to, not including, its closing one.
+        let strings = prefix_xor(quotes) ^ self.in_string;
+        let opens = block.opens & !strings;
+        let closes = block.closes & !strings;
+        let controls = block.controls & strings;
+        if self.depth == 0 {
+            return self.end_of_string(quotes, controls, strings);
+        }
+        let (opened, closed) = (opens.count_ones(), closes.count_ones());
+        if controls != 0 || closed >= self.depth || opened > self.limit - self.depth {
+            return self.one_by_one(opens, closes, controls, strings);
+        }
+        self.depth = self.depth + opened - closed;
+        self.in_string = sign(strings);
+        Step::More
+    }
+
+    /// A string is skipped: only its end counts.
+    fn end_of_string(&mut self, quotes: u64, controls: u64, strings: u64) -> Step {
+        match (controls.trailing_zeros(), quotes.trailing_zeros()) {
+            (64, 64) => {
+                self.in_string = sign(strings);
+                Step::More
+            }
+            (control, quote) if control < quote => Step::Control(control as usize),
+            (_, quote) => Step::End(quote as usize),
+        }
+    }
+
+    /// Something happens in this block; in which order?
+    #[inline(never)]
+    fn one_by_one(&mut self, opens: u64, closes: u64, controls: u64, strings: u64) -> Step {
+        let mut events = opens | closes | controls;
+        while events != 0 {
+            let at = events.trailing_zeros();
+            let bit = events & events.wrapping_neg();
+            events ^= bit;
+            if controls & bit != 0 {
+                return Step::Control(at as usize);
+            }
+            if opens & bit != 0 {
+                if self.depth == self.limit {
+                    return Step::TooDeep(at as usize);
+                }
+                self.depth += 1;
+            } else {
+                self.depth -= 1;
+                if self.depth == 0 {
+                    return Step::End(at as usize);
+                }
+            }
+        }
+        self.in_string = sign(strings);
+        Step::More
+    }
+
+    /// Which bytes are escaped: those behind an odd number of backslashes in a row.
+    #[inline]
+    fn escaped(&mut self, backslashes: u64, len: usize) -> u64 {
+        if backslashes == 0 {
+            return std::mem::take(&mut self.escaped);
+        }
+        // Backslashes that are not escaped by the block before; each run of them starts anew.
+        let runs = backslashes & !self.escaped;
+        let behind = runs << 1;
+        // Subtracting carries through a run: where a run starts on an odd bit, the borrow flips the parity
+        // of every bit up to its end, so that even and odd starts look alike.
+        let parity = ((behind | ODD_BITS).wrapping_sub(runs)) ^ ODD_BITS;
+        let escaped = parity ^ (backslashes | self.escaped);
+        let escaping = parity & backslashes;
+        self.escaped = escaping >> (len - 1) & 1;
+        escaped
+    }
+}
+
+impl Step {
+    fn moved(self, by: usize) -> Self {
+        match self {
+            Self::More => Self::More,
+            Self::End(at) => Self::End(at + by),
+            Self::Control(at) => Self::Control(at + by),
+            Self::TooDeep(at) => Self::TooDeep(at + by),
+        }
+    }
+}
+
+/// Bit `i` of the result: parity of the bits up to and including `i`.
+#[inline]
+const fn prefix_xor(mut bits: u64) -> u64 {
+    bits ^= bits << 1;
+    bits ^= bits << 2;
+    bits ^= bits << 4;
+    bits ^= bits << 8;
+    bits ^= bits << 16;
+    bits ^ bits << 32
+}
+
+/// All ones if the last bit is set, else 0.
+#[inline]
+const fn sign(bits: u64) -> u64 {
+    (bits.cast_signed() >> 63).cast_unsigned()
+}
+
+const ODD_BITS: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// The skipper a child could write: the oracle.
+    fn naive(hay: &[u8], mut skip: Skip) -> Step {
+        let (mut in_string, mut escaped) = (skip.in_string != 0, false);
+        for (at, &byte) in hay.iter().enumerate() {
+            let is_escaped = std::mem::replace(&mut escaped, false);
+            if byte == b'\\' && !is_escaped {
+                escaped = true;
+            } else if byte == b'"' && !is_escaped {
+                in_string = !in_string;
+                if skip.depth == 0 {
+                    return Step::End(at);
+                }
+            } else if in_string && byte < 0x20 {
+                return Step::Control(at);
+            } else if !in_string && matches!(byte, b'{' | b'[') {
+                if skip.depth == skip.limit {
+                    return Step::TooDeep(at);
+                }
+                skip.depth += 1;
+            } else if !in_string && matches!(byte, b'}' | b']') {
+                skip.depth -= 1;
+                if skip.depth == 0 {
+                    return Step::End(at);
+                }
+            }
+        }
+        Step::More
+    }
+
+    fn bytes(len: usize) -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            40 => Just(b'a'), 6 => Just(b'"'), 9 => Just(b'\\'), 4 => Just(b'{'), 4 => Just(b'['),
+            4 => Just(b'}'), 3 => Just(b']'), 1 => Just(b'\n'), 2 => Just(0xC3),
+        ];
+        vec(byte, 0..len)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn skipping_by_blocks_is_skipping_by_bytes(hay in bytes(400), cuts in vec(0_usize..400, 0..5), limit in 1_u32..9, is_string in any::<bool>()) {
+            let new = if is_string { Skip::string() } else { Skip::container(limit) };
+            let expected = naive(&hay, new);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(hay.len())).chain([0, hay.len()]).collect();
+            cuts.sort_unstable();
+            let mut skip = new;
+            let mut step = Step::More;
+            for cut in cuts.windows(2) {
+                let (stepped, high) = skip.feed(&hay[cut[0]..cut[1]]);
+                step = stepped.moved(cut[0]);
+                let looked_at = match stepped {
+                    Step::More => &hay[cut[0]..cut[1]],
+                    Step::End(at) | Step::Control(at) | Step::TooDeep(at) => &hay[cut[0]..cut[0] + at],
+                };
+                prop_assert!(high || looked_at.is_ascii());
+                if step != Step::More {
+                    break;
+                }
+            }
+            prop_assert_eq!(step, expected);
+        }
+    }
+}
