@@ -347,12 +347,15 @@ impl FrameBatch {
     }
 
     /// Turns the block into its `index`th frame; the block's own reference is used, no count is touched.
+    /// The batch is empty then, but keeps its room for [`FrameTable::recycle`].
     #[must_use]
-    pub(crate) fn into_frame(mut self, index: usize) -> Option<Frame> {
+    pub(crate) fn take_frame(&mut self, index: usize) -> Option<Frame> {
         let span = *self.spans.get(index)?;
-        self.block.truncate(span.end());
-        self.block.advance(span.start());
-        Some(Frame(self.block))
+        self.spans.clear();
+        let mut block = std::mem::take(&mut self.block);
+        block.truncate(span.end());
+        block.advance(span.start());
+        Some(Frame(block))
     }
 }
 
@@ -381,11 +384,12 @@ mod tests {
     fn freeze_splits_the_block_and_leaves_the_rest() {
         let mut table = FrameTable::new();
         let mut src = BytesMut::from(&b"ab\ncd\r\nrest"[..]);
-        let batch = opened(&mut table, &mut src, &[(0, 2), (3, 5)], 7);
+        let mut batch = opened(&mut table, &mut src, &[(0, 2), (3, 5)], 7);
         assert_eq!(batch.iter().collect::<Vec<_>>(), [b"ab", b"cd"]);
         assert_eq!(batch.get(1).as_deref(), Some(&b"cd"[..]));
         assert_eq!(batch.get(2), None);
-        assert_eq!(batch.into_frame(1).as_deref(), Some(&b"cd"[..]));
+        assert_eq!(batch.take_frame(1).as_deref(), Some(&b"cd"[..]));
+        assert!(batch.is_empty() && batch.block().is_empty());
         assert_eq!(&src[..], b"rest");
     }
 

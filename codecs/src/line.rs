@@ -291,6 +291,14 @@ pub struct EncodedLine {
     frame: Frame,
 }
 
+/// How a frame can be written as one line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    AsItIs,
+    /// With its line ends blanked.
+    Blanked,
+}
+
 /// Why a frame cannot be a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -320,15 +328,39 @@ impl LineEncoder {
     ///
     /// If the frame is empty, or has line ends that may not be blanked.
     pub fn encode(&self, frame: Frame) -> Result<EncodedLine, LineEncodeError> {
-        if frame.is_empty() {
-            return Err(LineEncodeError::Empty);
+        Ok(match self.inspect(&frame)? {
+            Fit::AsItIs => EncodedLine { frame },
+            Fit::Blanked => EncodedLine { frame: blanked(frame) },
+        })
+    }
+
+    /// Appends `frame` and its line end to `dst`: a copy of the frame, for whoever gathers small frames
+    /// in one write.
+    ///
+    /// # Errors
+    ///
+    /// As for [`encode`](Self::encode); `dst` is as it was then.
+    pub fn encode_into(&self, frame: &[u8], dst: &mut BytesMut) -> Result<(), LineEncodeError> {
+        let fit = self.inspect(frame)?;
+        let start = dst.len();
+        dst.reserve(frame.len() + LINE_END.len());
+        dst.extend_from_slice(frame);
+        if fit == Fit::Blanked {
+            blank(dst.get_mut(start..).unwrap_or_default());
         }
-        let line_feed = memchr::memchr(b'\n', &frame);
-        let last_cr = frame.ends_with(b"\r").then(|| frame.len() - 1);
-        match (line_feed.or(last_cr), self.line_ends) {
-            (None, _) => Ok(EncodedLine { frame }),
+        dst.extend_from_slice(LINE_END);
+        Ok(())
+    }
+
+    fn inspect(&self, frame: &[u8]) -> Result<Fit, LineEncodeError> {
+        let Some(last) = frame.len().checked_sub(1) else {
+            return Err(LineEncodeError::Empty);
+        };
+        let last_cr = frame.ends_with(b"\r").then_some(last);
+        match (memchr::memchr(b'\n', frame).or(last_cr), self.line_ends) {
+            (None, _) => Ok(Fit::AsItIs),
             (Some(at), LineEnds::Refuse) => Err(LineEncodeError::LineEnd { at }),
-            (Some(_), LineEnds::Blank) => Ok(EncodedLine { frame: blanked(frame) }),
+            (Some(_), LineEnds::Blank) => Ok(Fit::Blanked),
         }
     }
 }
@@ -366,12 +398,17 @@ fn blanked(frame: Frame) -> Frame {
         Ok(bytes) => bytes,
         Err(shared) => BytesMut::from(&shared[..]),
     };
-    for byte in bytes.iter_mut() {
+    blank(&mut bytes);
+    Frame::new(Bytes::from(bytes))
+}
+
+#[cold]
+fn blank(frame: &mut [u8]) {
+    for byte in frame {
         if matches!(byte, b'\r' | b'\n') {
             *byte = b' ';
         }
     }
-    Frame::new(Bytes::from(bytes))
 }
 
 #[inline]
@@ -394,5 +431,7 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// The line end we write.
 pub const LINE_END: &[u8] = b"\n";
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod naive;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,35 +2,10 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
-
-/// What a decoder said, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Said {
-    Line(u64, Vec<u8>),
-    TooLarge(u64),
-}
-
-/// The whole-buffer decoder a child could write: the oracle.
-fn naive(bytes: &[u8], max: usize) -> Vec<Said> {
-    let mut said = Vec::new();
-    let mut at = if bytes.starts_with(&BYTE_ORDER_MARK) { 3 } else { 0 };
-    while at < bytes.len() {
-        let line_feed = bytes[at..].iter().position(|&byte| byte == b'\n');
-        let (line, next) = match line_feed {
-            Some(len) => (&bytes[at..at + len], at + len + 1),
-            None => (&bytes[at..], bytes.len()),
-        };
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > max {
-            said.push(Said::TooLarge(at as u64));
-        } else if !line.is_empty() {
-            said.push(Said::Line(at as u64, line.to_owned()));
-        }
-        at = next;
-    }
-    said
-}
+use super::{
+    naive::{Said, naive},
+    *,
+};
 
 /// Feeds `reads` one after the other, as a transport would.
 fn decoded<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: usize) -> Vec<Said> {
@@ -61,7 +36,7 @@ fn step(result: Result<Option<OpenBatch<'_>>, FrameError>, said: &mut Vec<Said>)
     true
 }
 
-fn corpus() -> Vec<(&'static [u8], usize)> {
+pub(crate) fn corpus() -> Vec<(&'static [u8], usize)> {
     vec![
         (b"", 8),
         (b"\n", 8),
@@ -163,8 +138,13 @@ fn unfinished_line_is_looked_at_once() {
 #[test]
 fn encoder_blanks_or_refuses_line_ends() {
     let encode = |bytes: &'static [u8], line_ends| {
-        let line = LineEncoder::new(line_ends).encode(Bytes::from_static(bytes).into())?;
-        Ok(line.slices().concat())
+        let encoder = LineEncoder::new(line_ends);
+        let line = encoder.encode(Bytes::from_static(bytes).into()).map(|line| line.slices().concat());
+        let mut dst = BytesMut::from(&b"before\r\n"[..]);
+        let copied = encoder.encode_into(bytes, &mut dst).map(|()| dst[8..].to_vec());
+        assert_eq!(line, copied);
+        assert_eq!(dst.len(), 8 + copied.map_or(0, |line| line.len()));
+        line
     };
     assert_eq!(encode(b"a\rb", LineEnds::Refuse), Ok(b"a\rb\n".to_vec()));
     assert_eq!(encode(b"a\rb", LineEnds::Blank), Ok(b"a\rb\n".to_vec()));
