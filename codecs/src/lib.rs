@@ -37,6 +37,9 @@
 #![warn(clippy::indexing_slicing, clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::disallowed_methods, reason = "a test may panic and copy"))]
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod block;
 pub mod envelope;
 mod error;
