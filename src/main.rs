@@ -1,2 +1,14 @@
-//! The command.
-fn main() {}
+//! The command `shadowcat`: what was typed, what it means, and how it ended.
+
+mod cli;
+mod demo;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    #[cfg(unix)]
+    if let Some(code) = shadowcat::supervise::keeper::run_if_keeper() {
+        return code;
+    }
+    cli::run(std::env::args_os()).unwrap_or_else(|failure| failure.report())
+}

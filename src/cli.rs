@@ -1,0 +1,33 @@
+//! The command line: arguments, what they start, and the exit code.
+//!
+//! stdout belongs to the protocol; what we say goes to stderr. Only `demo`, `--help` and `--version` print to
+//! stdout, and none of them has a wire.
+
+mod args;
+mod exit;
+mod proxy;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser as _, error::ErrorKind};
+
+use args::{Args, Task};
+pub(crate) use exit::{Failure, RUNTIME};
+
+/// Runs the command as typed.
+pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
+    let args = match Args::try_parse_from(typed) {
+        Ok(args) => args,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // A reader that has seen enough is no failure.
+            let _ = error.print();
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => return Err(Failure::usage(&error)),
+    };
+    match args.task {
+        Task::Proxy(args) => proxy::run(args),
+        Task::Demo(args) => crate::demo::run(args.calls),
+        Task::DemoServer => crate::demo::serve(),
+    }
+}

@@ -1,0 +1,152 @@
+//! What was typed, checked and nothing more.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use shadowcat::telemetry::LogFormat;
+
+/// Puts any MCP client in front of any MCP server and forwards the exact bytes.
+#[derive(Debug, Parser)]
+#[command(name = "shadowcat", version, max_term_width = 100, arg_required_else_help = false)]
+#[command(after_help = "Exit codes: 0 clean · 1 runtime · 2 server could not be started or reached · 64 usage")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Forward between a client on stdin and stdout and a server started as a child
+    Proxy(Box<ProxyArgs>),
+    /// Run a built-in server behind the proxy and a client through it, and show what crossed and its cost
+    Demo(DemoArgs),
+    /// The built-in server of `demo`
+    #[command(name = "__demo-server", hide = true)]
+    DemoServer,
+}
+
+/// Arguments of `shadowcat proxy`.
+#[derive(Debug, ClapArgs)]
+#[command(override_usage = "shadowcat proxy [OPTIONS] -- COMMAND [ARG…]")]
+#[command(after_help = "Example: shadowcat proxy --env LEVEL=2 -- npx -y @modelcontextprotocol/server-everything")]
+pub(crate) struct ProxyArgs {
+    /// An HTTP server instead of a command
+    #[arg(value_name = "URL", conflicts_with = "command", hide = true)]
+    pub(crate) url: Option<String>,
+
+    /// The server's command and its arguments, behind `--`
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+
+    /// Set an environment variable for the server; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_env, action = ArgAction::Append)]
+    pub(crate) env: Vec<(OsString, OsString)>,
+
+    /// Start the server with an empty environment, plus what --env sets
+    #[arg(long)]
+    pub(crate) env_clear: bool,
+
+    /// Start the server in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+
+    /// Longest message; longer ones are skipped and answered with an error
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub(crate) max_frame_len: ByteSize,
+
+    /// Most requests in flight
+    #[arg(long, value_name = "COUNT", default_value_t = 4096)]
+    pub(crate) max_pending: usize,
+
+    /// How long to wait for answers after the client has ended its input [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) drain_timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// How much is logged, and how.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LogArgs {
+    /// What to log on stderr; at debug, one line a message
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub(crate) log_level: LogLevel,
+
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormatName,
+}
+
+/// Arguments of `shadowcat demo`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// How many calls to time, directly and through the proxy
+    #[arg(long, value_name = "COUNT", default_value_t = 2000)]
+    pub(crate) calls: usize,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormatName {
+    Text,
+    Json,
+}
+
+impl From<LogLevel> for Option<tracing::Level> {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => None,
+            LogLevel::Error => Some(tracing::Level::ERROR),
+            LogLevel::Warn => Some(tracing::Level::WARN),
+            LogLevel::Info => Some(tracing::Level::INFO),
+            LogLevel::Debug => Some(tracing::Level::DEBUG),
+            LogLevel::Trace => Some(tracing::Level::TRACE),
+        }
+    }
+}
+
+impl From<LogFormatName> for LogFormat {
+    fn from(format: LogFormatName) -> Self {
+        match format {
+            LogFormatName::Text => Self::Text,
+            LogFormatName::Json => Self::Json,
+        }
+    }
+}
+
+fn parse_env(typed: &str) -> Result<(OsString, OsString), String> {
+    match typed.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("want KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn env_is_split_at_the_first_equals_sign() {
+        assert_eq!(parse_env("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(parse_env("A="), Ok(("A".into(), "".into())));
+        assert!(parse_env("=b").is_err() && parse_env("A").is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! Exit codes, and the one line that is said with each.
+
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+
+/// Something failed while running.
+pub(crate) const RUNTIME: u8 = 1;
+/// The upstream could not be reached or started.
+pub(crate) const UPSTREAM: u8 = 2;
+/// The command line is wrong (`EX_USAGE`).
+pub(crate) const USAGE: u8 = 64;
+
+/// Why the command ends with a code other than 0.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    code: u8,
+    line: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, line: impl Into<String>) -> Self {
+        Self { code, line: line.into() }
+    }
+
+    /// One helpful line instead of the parser's several.
+    pub(crate) fn usage(error: &clap::Error) -> Self {
+        let rendered = error.render().to_string();
+        let mut lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or("wrong usage");
+        let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+        // What is missing, or what would be possible, is said in the lines behind it.
+        for more in lines {
+            if let Some(tip) = more.strip_prefix("tip: ") {
+                // How to pass a mistyped flag as a value is no help here.
+                if tip.starts_with("a similar") {
+                    let _ = write!(line, "; {tip}");
+                }
+            } else if more.starts_with("Usage:") || more.starts_with("For more information") {
+                break;
+            } else {
+                let _ = write!(line, " {more}");
+            }
+        }
+        line.push_str("; see 'shadowcat --help'");
+        Self::new(USAGE, line)
+    }
+
+    /// Says the line on stderr and gives the code.
+    pub(crate) fn report(self) -> ExitCode {
+        // If stderr is gone there is nobody to tell; the code still says it.
+        let _ = writeln!(std::io::stderr(), "shadowcat: {}", self.line);
+        ExitCode::from(self.code)
+    }
+}

@@ -1,0 +1,15 @@
+//! Where two sides meet: the only place that knows both the transports and the session.
+//!
+//! | | upstream is a byte stream | upstream is HTTP |
+//! |---|---|---|
+//! | **downstream is a byte stream** | [`pipe`] | dial (to come) |
+//! | **downstream is HTTP** | mux (to come) | relay (to come) |
+//!
+//! A link is where backpressure lives: it reads from one side only when the other has room. There is no
+//! unbounded queue, no task per message, no detached task.
+
+mod intake;
+mod outbox;
+pub mod pipe;
+#[cfg(unix)]
+pub mod stdio;

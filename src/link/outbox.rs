@@ -1,0 +1,195 @@
+//! What one writer has yet to write: whole frames with their line ends, as shared slices.
+//!
+//! Neighbouring frames that lie in one block with just an LF between them are one slice, and all slices
+//! leave in as few writes as the system allows. Nothing is copied.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use shadowcat_codecs::{FrameBatch, line::LINE_END};
+
+use crate::transport::Writer;
+
+/// A writer and its queue. The queue is bounded by who fills it: a link reads no more from one side while
+/// this holds what came from there.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    /// `None` once closed, by us or because the reader is gone.
+    writer: Option<Writer>,
+    /// Invariant: no slice is empty.
+    queue: VecDeque<Bytes>,
+    /// Whether everything that was written may still be on its way through a helper thread.
+    unflushed: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(writer: Writer) -> Self {
+        Self { writer: Some(writer), queue: VecDeque::new(), unflushed: false }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && !self.unflushed
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.writer.is_none()
+    }
+
+    /// Queues the frames of `batch`, except those whose index is in `dropped`, which is ascending.
+    pub(super) fn push_batch(&mut self, batch: &FrameBatch, dropped: &[usize]) {
+        let (block, spans) = (batch.block(), batch.spans());
+        let mut dropped = dropped.iter().copied().peekable();
+        // The run that is being extended: its first byte, and the byte behind its last LF.
+        let mut run: Option<(usize, usize)> = None;
+        for (index, span) in spans.iter().enumerate() {
+            if dropped.next_if_eq(&index).is_some() {
+                continue;
+            }
+            let start = match run.take() {
+                Some((start, end)) if end == span.start() => start,
+                Some((start, end)) => {
+                    self.push(block.slice(start..end));
+                    span.start()
+                }
+                None => span.start(),
+            };
+            if block.get(span.end()) == Some(&b'\n') {
+                run = Some((start, span.end() + 1));
+            } else {
+                // A CR stands before the LF, or the stream ended without one.
+                self.push(block.slice(start..span.end()));
+                self.push(Bytes::from_static(LINE_END));
+            }
+        }
+        if let Some((start, end)) = run {
+            self.push(block.slice(start..end));
+        }
+    }
+
+    /// Queues one message of our own, without its line end.
+    pub(super) fn push_line(&mut self, message: Bytes) {
+        self.push(message);
+        self.push(Bytes::from_static(LINE_END));
+    }
+
+    /// Writes until everything is written, or there is no room.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; the outbox is closed and empty then. A reader that is gone is an error of kind
+    /// `BrokenPipe`.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(self.poll_write_all(cx));
+        if flushed.is_err() {
+            self.close();
+        }
+        Poll::Ready(flushed)
+    }
+
+    /// Ready when the reader is gone, also when nothing is being written.
+    pub(super) fn poll_reader_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.writer {
+            Some(writer) => writer.poll_reader_gone(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Closes the writer, which is the end of the stream for its reader; what is still queued is dropped.
+    pub(super) fn close(&mut self) {
+        self.writer = None;
+        self.queue.clear();
+        self.unflushed = false;
+    }
+
+    fn push(&mut self, slice: Bytes) {
+        if !slice.is_empty() && self.writer.is_some() {
+            self.queue.push_back(slice);
+        }
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(writer) = &mut self.writer else { return Poll::Ready(Ok(())) };
+        while !self.queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut count = 0;
+            for (slot, slice) in slices.iter_mut().zip(&self.queue) {
+                *slot = IoSlice::new(slice);
+                count += 1;
+            }
+            let written = ready!(writer.poll_write(cx, slices.get(..count).unwrap_or_default()))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = true;
+            advance(&mut self.queue, written);
+        }
+        if self.unflushed {
+            ready!(writer.poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn advance(queue: &mut VecDeque<Bytes>, mut written: usize) {
+    while let Some(front) = queue.front_mut() {
+        if written < front.len() {
+            front.advance(written);
+            return;
+        }
+        written -= front.len();
+        queue.pop_front();
+    }
+}
+
+/// Most slices of one write. More would take longer to gather than a second call.
+const MAX_SLICES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use shadowcat_codecs::{FrameTable, Limits, line::LineDecoder};
+
+    use super::*;
+    use crate::transport::memory;
+
+    fn queued(bytes: &[u8], dropped: &[usize]) -> Vec<Bytes> {
+        let mut decoder = LineDecoder::new(Limits::default());
+        let (mut table, mut src) = (FrameTable::new(), BytesMut::from(bytes));
+        let mut outbox = Outbox::new(memory::pair(1).0.writer);
+        while let Some(open) = decoder.finish(&mut src, &mut table).unwrap() {
+            outbox.push_batch(&open.freeze(), dropped);
+        }
+        outbox.queue.into()
+    }
+
+    #[test]
+    fn neighbours_leave_as_one_slice() {
+        assert_eq!(queued(b"a\nbb\nccc\n", &[]), [&b"a\nbb\nccc\n"[..]]);
+    }
+
+    #[test]
+    fn what_is_not_forwarded_or_not_framed_as_we_do_splits_the_run() {
+        assert_eq!(queued(b"a\nbb\nccc\nd\n", &[1]), [&b"a\n"[..], b"ccc\nd\n"]);
+        assert_eq!(queued(b"a\n\nb\nc\n", &[]), [&b"a\n"[..], b"b\nc\n"]);
+        assert_eq!(queued(b"a\nb\r\nc\n", &[]), [&b"a\nb"[..], b"\n", b"c\n"]);
+        assert_eq!(queued(b"a\r\nb\r\n", &[]), [&b"a"[..], b"\n", b"b", b"\n"]);
+        assert_eq!(queued(b"a\nb", &[]), [&b"a\n"[..], b"b", b"\n"]);
+        assert_eq!(queued(b"a\nb\n", &[0, 1]), [&b""[..]; 0]);
+    }
+
+    #[test]
+    fn partial_writes_lose_nothing() {
+        let mut queue: VecDeque<Bytes> = [&b"abc"[..], b"d", b"efgh"].map(Bytes::from_static).into();
+        advance(&mut queue, 2);
+        assert_eq!(queue, [&b"c"[..], b"d", b"efgh"]);
+        advance(&mut queue, 3);
+        assert_eq!(queue, [&b"fgh"[..]]);
+        advance(&mut queue, 3);
+        assert!(queue.is_empty());
+    }
+}

@@ -1,0 +1,279 @@
+//! Byte stream to byte stream: a full-duplex pump of lines, both directions independent.
+//!
+//! One state machine, no task and no channel of its own. Each direction reads only when everything it read
+//! before was written, ends on its own, and never waits for the other:
+//!
+//! ```text
+//!            Intake (reader, buffer, decoder)      Session       Outbox (slices, writer)
+//!   client ──► lines ──► envelope of each ──► forward, reply, drop ──► few writes ──► server
+//!   client ◄── few writes ◄── forward, reply, drop ◄── envelope of each ◄── lines ◄── server
+//! ```
+//!
+//! A frame is never held back for the next one: what one read brought leaves before the next read.
+//!
+//! What is not here: starting, ending and judging a child ([`super::stdio`]), and reading the clock.
+
+mod message_log;
+
+use std::{
+    io,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use shadowcat_codecs::{
+    FrameError, Limits,
+    envelope::{EnvelopeError, EnvelopeParser},
+};
+
+use super::{intake::Intake, outbox::Outbox};
+use crate::{
+    session::{Action, Message, Reason, Reply, Session, StreamKey},
+    transport::{Reader, Writer},
+};
+use message_log::MessageLog;
+
+/// Two byte streams, and what crosses between them.
+#[derive(Debug)]
+pub struct Pipe {
+    /// The client's side.
+    down: Half,
+    /// The server's side.
+    up: Half,
+    session: Session,
+    parser: EnvelopeParser,
+    told_quiet: bool,
+    /// Which frames of the current batch are not forwarded, ascending; room that is reused.
+    dropped: Vec<usize>,
+}
+
+/// Something that changed for good; each is told once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A side's stream ended, and everything it had sent was written to the other side.
+    Ended(StreamKey),
+    /// A side reads no more: what would go there goes nowhere from now on.
+    Gone(StreamKey),
+    /// The client's stream has ended, and none of its requests waits for an answer.
+    Quiet,
+}
+
+/// One side: what comes from there, and what goes there.
+#[derive(Debug)]
+struct Half {
+    key: StreamKey,
+    intake: Intake,
+    outbox: Outbox,
+    told_ended: bool,
+    told_gone: bool,
+    log: MessageLog,
+}
+
+impl Pipe {
+    /// A pipe between a client (`downstream`) and a server (`upstream`), each a reader and a writer.
+    #[must_use]
+    pub fn new(downstream: (Reader, Writer), upstream: (Reader, Writer), limits: Limits, session: Session) -> Self {
+        Self {
+            down: Half::new(StreamKey::DOWNSTREAM, downstream, limits),
+            up: Half::new(StreamKey::UPSTREAM, upstream, limits),
+            session,
+            parser: EnvelopeParser::new(limits),
+            told_quiet: false,
+            dropped: Vec::new(),
+        }
+    }
+
+    /// Moves everything that can move, until something changes for good. `clock` is asked for the time
+    /// once a read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what was read and not yet written is kept, and goes out at the next call.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>, clock: impl Fn() -> Instant) -> Poll<Event> {
+        loop {
+            let down = self.poll_direction(cx, StreamKey::DOWNSTREAM, &clock);
+            let up = self.poll_direction(cx, StreamKey::UPSTREAM, &clock);
+            match (down, up) {
+                (Moved::For(event), _) | (_, Moved::For(event)) => return Poll::Ready(event),
+                (Moved::No, Moved::No) => break,
+                _ => {}
+            }
+        }
+        let is_quiet = self.down.told_ended && self.session.pending_at(StreamKey::UPSTREAM) == 0;
+        if is_quiet && !std::mem::replace(&mut self.told_quiet, true) {
+            return Poll::Ready(Event::Quiet);
+        }
+        Poll::Pending
+    }
+
+    /// Ends the stream to `to`: its reader sees the end behind what was written. What is still queued for
+    /// it is dropped.
+    pub fn close(&mut self, to: StreamKey) {
+        let half = self.half(to);
+        half.outbox.close();
+        half.told_gone = true;
+    }
+
+    /// Reads no more from `from`, as if its stream had ended.
+    pub fn abandon(&mut self, from: StreamKey) {
+        self.half(from).intake.abandon();
+    }
+
+    /// Queues an error for every request that `gone` has not answered. Returns how many there were.
+    pub fn answer_orphans(&mut self, gone: StreamKey, reason: &Reason) -> usize {
+        let mut answered = 0;
+        while let Some((to, reply)) = self.session.poll_orphan(gone, reason) {
+            push_reply(&mut self.half(to).outbox, &reply);
+            answered += 1;
+        }
+        answered
+    }
+
+    /// Whether everything that was queued for `to` has left.
+    #[must_use]
+    pub fn is_flushed(&self, to: StreamKey) -> bool {
+        let half = if to == self.down.key { &self.down } else { &self.up };
+        half.outbox.is_empty()
+    }
+
+    /// What the session remembers.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Writes what `from` sent, then reads more from it.
+    fn poll_direction(&mut self, cx: &mut Context<'_>, from: StreamKey, clock: &impl Fn() -> Instant) -> Moved {
+        let (source, target) = self.halves(from);
+        match target.outbox.poll_flush(cx) {
+            Poll::Pending => return Moved::No,
+            Poll::Ready(Err(error)) => return target.lost(&error),
+            Poll::Ready(Ok(())) => source.log.written(clock),
+        }
+        if target.outbox.poll_reader_gone(cx).is_ready() {
+            return target.lost(&io::ErrorKind::BrokenPipe.into());
+        }
+        if source.intake.has_ended() {
+            let told = std::mem::replace(&mut source.told_ended, true);
+            return if told { Moved::No } else { Moved::For(Event::Ended(from)) };
+        }
+        // Whoever does not read our replies must not be able to fill memory with them.
+        if !source.outbox.is_empty() {
+            return Moved::No;
+        }
+        match source.intake.poll_read(cx) {
+            Poll::Pending => return Moved::No,
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => tracing::warn!(%from, %error, "reading failed; taken as the end"),
+        }
+        self.take_frames(from, clock());
+        Moved::On
+    }
+
+    /// Cuts what was read into frames, and queues those that are to be forwarded.
+    fn take_frames(&mut self, from: StreamKey, now: Instant) {
+        loop {
+            match self.take_batch(from, now) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => tracing::warn!(%from, %error, "message skipped"),
+            }
+        }
+    }
+
+    /// Queues one batch of frames; `false` when more has to be read first.
+    fn take_batch(&mut self, from: StreamKey, now: Instant) -> Result<bool, FrameError> {
+        let Self { down, up, session, parser, dropped, .. } = self;
+        let (source, target) = if from == down.key { (down, up) } else { (up, down) };
+        let Half { intake, outbox: back, log, .. } = source;
+        let Some(mut open) = intake.next_batch()? else { return Ok(false) };
+        dropped.clear();
+        log.read(now);
+        for index in 0..open.len() {
+            let Some(padded) = open.padded(index) else { continue };
+            let parsed = parser.parse_in_place(padded);
+            let frame = open.get(index).unwrap_or_default();
+            let action = match &parsed {
+                Ok(envelope) => {
+                    let message = Message { frame, envelope, elements: parser.elements() };
+                    let action = session.handle(from, message, now);
+                    log.decided(from, message, &action);
+                    action
+                }
+                Err(error) => {
+                    let at = open.at() + open.span(index).map_or(0, |span| span.start() as u64);
+                    quarantine(session, from, frame.len(), at, *error)
+                }
+            };
+            if let Action::Reply { reply, .. } = &action {
+                push_reply(back, reply);
+            }
+            if !matches!(action, Action::Forward { .. }) {
+                dropped.push(index);
+            }
+        }
+        let batch = open.freeze();
+        target.outbox.push_batch(&batch, dropped);
+        intake.recycle(batch);
+        Ok(true)
+    }
+
+    fn half(&mut self, key: StreamKey) -> &mut Half {
+        if key == self.down.key { &mut self.down } else { &mut self.up }
+    }
+
+    /// Where frames come from, and the other side.
+    fn halves(&mut self, from: StreamKey) -> (&mut Half, &mut Half) {
+        if from == self.down.key { (&mut self.down, &mut self.up) } else { (&mut self.up, &mut self.down) }
+    }
+}
+
+/// What one look at a direction achieved.
+#[derive(Debug, Clone, Copy)]
+enum Moved {
+    /// Nothing: it waits for a side.
+    No,
+    /// Something; it may be able to go on.
+    On,
+    /// Something, and this has to be told.
+    For(Event),
+}
+
+impl Half {
+    fn new(key: StreamKey, (reader, writer): (Reader, Writer), limits: Limits) -> Self {
+        Self {
+            key,
+            intake: Intake::new(reader, limits),
+            outbox: Outbox::new(writer),
+            told_ended: false,
+            told_gone: false,
+            log: MessageLog::default(),
+        }
+    }
+
+    /// This side takes nothing any more. That its reader has gone is no failure.
+    fn lost(&mut self, error: &io::Error) -> Moved {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            tracing::warn!(to = %self.key, %error, "writing failed; taken as the reader's departure");
+        }
+        self.outbox.close();
+        let told = std::mem::replace(&mut self.told_gone, true);
+        if told { Moved::No } else { Moved::For(Event::Gone(self.key)) }
+    }
+}
+
+/// What is no message goes nowhere, and nobody is answered: a server's banner is not the client's fault, and
+/// an invented id would be a message nobody asked for.
+#[cold]
+fn quarantine(session: &mut Session, from: StreamKey, len: usize, at: u64, error: EnvelopeError) -> Action {
+    tracing::warn!(%from, at, len, %error, "not a message; kept back");
+    session.handle_noise(from)
+}
+
+fn push_reply(outbox: &mut Outbox, reply: &Reply) {
+    let mut message = BytesMut::with_capacity(256);
+    reply.write(&mut message);
+    outbox.push_line(message.freeze());
+}

@@ -1,0 +1,76 @@
+//! One debug line a message: where to, what, how large, how long it was inside us. Never a payload.
+//!
+//! The line is written when the message has left, so that the time says what a user feels. Costs one look at
+//! a flag where debug logging is off.
+
+use std::time::{Duration, Instant};
+
+use shadowcat_codecs::envelope::Kind;
+
+use crate::session::{Action, Message, StreamKey};
+
+/// The messages of one direction that were read and have yet to leave.
+#[derive(Debug, Default)]
+pub(super) struct MessageLog {
+    read_at: Option<Instant>,
+    notes: Vec<Note>,
+}
+
+#[derive(Debug)]
+struct Note {
+    from: StreamKey,
+    kind: Kind,
+    method: Option<String>,
+    id: Option<String>,
+    len: usize,
+    after: Option<Duration>,
+}
+
+impl MessageLog {
+    /// The messages that follow were read at `now`.
+    pub(super) fn read(&mut self, now: Instant) {
+        self.read_at = Some(now);
+    }
+
+    /// Notes a message that is being forwarded.
+    #[inline]
+    pub(super) fn decided(&mut self, from: StreamKey, message: Message<'_>, action: &Action) {
+        if let (true, Action::Forward { after, .. }) = (tracing::enabled!(tracing::Level::DEBUG), action) {
+            self.notes.push(Note::new(from, message, *after));
+        }
+    }
+
+    /// Everything noted has left.
+    #[inline]
+    pub(super) fn written(&mut self, clock: &impl Fn() -> Instant) {
+        if let (false, Some(read_at)) = (self.notes.is_empty(), self.read_at) {
+            let inside = clock().saturating_duration_since(read_at);
+            for note in self.notes.drain(..) {
+                note.log(inside);
+            }
+        }
+    }
+}
+
+impl Note {
+    #[cold]
+    fn new(from: StreamKey, Message { frame, envelope, .. }: Message<'_>, after: Option<Duration>) -> Self {
+        let text = |span: shadowcat_codecs::Span| {
+            let bytes = span.of(frame);
+            String::from_utf8_lossy(bytes.get(..MAX_SHOWN).unwrap_or(bytes)).into_owned()
+        };
+        let (method, id) = (envelope.method().map(text), envelope.id().map(text));
+        Self { from, kind: envelope.kind(), method, id, len: frame.len(), after }
+    }
+
+    fn log(self, inside: Duration) {
+        let Self { from, kind, method, id, len, after } = self;
+        let inside_us = inside.as_micros();
+        let answered_us = after.map(|after| after.as_micros());
+        // Debug formatting escapes what a peer may have put into a method or an id.
+        tracing::debug!(%from, ?kind, ?method, ?id, bytes = len, inside_us, ?answered_us, "message");
+    }
+}
+
+/// Most bytes shown of a method or an id.
+const MAX_SHOWN: usize = 64;

@@ -1,0 +1,314 @@
+//! A client on a byte stream in front of a server that is our child: the pump, the child's life, signals.
+//!
+//! This is the one loop that meets both sides. It decides when a child is asked to end, what a client is
+//! told when the child is gone, and how the session ended; moving bytes is [`super::pipe`]'s work.
+//!
+//! The end of the client's stream is not its departure: the child's stdin is closed, its remaining answers
+//! are still delivered, and the shutdown ladder starts when none is awaited any more, when the client reads
+//! no more, or when the drain deadline passes.
+
+use std::{
+    fmt,
+    future::{pending, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use shadowcat_codecs::Limits;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep_until,
+};
+
+use super::pipe::{Event, Pipe};
+use crate::{
+    clock,
+    session::{Counts, Reason, Session, StreamKey},
+    supervise::{
+        ChildId, ExitStatus,
+        keeper::{Child, Keeper},
+        ladder::{Ladder, Times},
+        server_log::ServerLog,
+    },
+    transport::{Reader, Writer},
+};
+
+/// What a session of this link is held to.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The maxima of frames and envelopes.
+    pub limits: Limits,
+    /// Most requests in flight.
+    pub max_pending: usize,
+    /// How long each step of the child's shutdown waits.
+    pub shutdown: Times,
+    /// How long answers are awaited after the end of the client's stream; for ever if `None`.
+    pub drain: Option<Duration>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// What ended it.
+    pub cause: Cause,
+    /// How the child ended.
+    pub status: ExitStatus,
+    /// Requests that got an error from us because the child answered no more.
+    pub orphans: usize,
+    /// What crossed.
+    pub counts: Counts,
+}
+
+/// What ended a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The client ended its stream, or went away.
+    Client,
+    /// The server exited, or closed its end, while the client still wanted something.
+    Server,
+    /// We were told to stop by a signal.
+    Stopped,
+}
+
+/// The loop's state, beside the pipe's.
+struct Running {
+    child: ChildId,
+    ladder: Ladder,
+    /// When waiting for answers ends, after the end of the client's stream.
+    drain_due: Option<Instant>,
+    /// When to stop waiting for the end of the stdout of a child that has exited: somebody else holds it.
+    linger_due: Option<Instant>,
+    status: Option<ExitStatus>,
+    /// Whether the child's stdout has ended and all of it was passed on.
+    server_ended: bool,
+    cause: Option<Cause>,
+    drain: Option<Duration>,
+}
+
+impl Outcome {
+    /// Whether nobody has reason to complain.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.cause != Cause::Server && self.orphans == 0
+    }
+}
+
+/// Runs one session between `downstream` and `child` to its end. `log` is passed the child's stderr, line by
+/// line.
+///
+/// # Errors
+///
+/// If the keeper is lost, or signals cannot be watched.
+///
+/// # Cancel safety
+///
+/// None; dropping it drops both sides, and the child ends with its keeper.
+pub async fn run(
+    downstream: (Reader, Writer),
+    keeper: &mut Keeper,
+    child: Child,
+    log: impl FnMut(&[u8]),
+    options: Options,
+) -> io::Result<Outcome> {
+    let Child { id, stdin, stdout, stderr } = child;
+    let mut signals = Signals::watch()?;
+    let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending));
+    let mut running = Running::new(id, options);
+    let mut server_log = pin!(ServerLog::new(stderr, log).run());
+    let mut is_logging = true;
+    let status = loop {
+        if let (Some(status), true) = (running.status, running.server_ended) {
+            break status;
+        }
+        tokio::select! {
+            biased;
+            event = poll_fn(|cx| pipe.poll_event(cx, now)) => running.handle_event(&mut pipe, event, now()),
+            exit = keeper.next_exit(), if running.status.is_none() => running.handle_exit(exit?.1, now()),
+            () = &mut server_log, if is_logging => is_logging = false,
+            () = until(running.due()) => running.handle_due(&mut pipe, keeper, now()).await?,
+            () = signals.next() => running.handle_signal(&mut pipe, now()),
+        }
+    };
+    let reason = Reason::from(status);
+    let orphans = tokio::select! {
+        orphans = settle(&mut pipe, &reason) => orphans,
+        () = signals.next() => 0,
+    };
+    drain_log(server_log, is_logging).await;
+    let cause = running.cause.unwrap_or(Cause::Server);
+    Ok(Outcome { cause, status, orphans, counts: pipe.session().counts() })
+}
+
+impl Running {
+    fn new(child: ChildId, options: Options) -> Self {
+        Self {
+            child,
+            ladder: Ladder::new(options.shutdown),
+            drain_due: None,
+            linger_due: None,
+            status: None,
+            server_ended: false,
+            cause: None,
+            drain: options.drain,
+        }
+    }
+
+    fn handle_event(&mut self, pipe: &mut Pipe, event: Event, now: Instant) {
+        tracing::debug!(?event, "pipe");
+        match event {
+            Event::Ended(StreamKey::UPSTREAM) => {
+                self.server_ended = true;
+                self.end_child(pipe, now, Cause::Server);
+            }
+            Event::Ended(_) => {
+                self.cause.get_or_insert(Cause::Client);
+                self.drain_due = self.drain.map(|drain| now + drain);
+                pipe.close(StreamKey::UPSTREAM);
+            }
+            Event::Quiet => self.ladder.start(now),
+            // A server that reads no more cannot be asked anything; what it still says is passed on.
+            Event::Gone(StreamKey::UPSTREAM) => self.end_child(pipe, now, Cause::Server),
+            Event::Gone(_) => self.end_child(pipe, now, Cause::Client),
+        }
+    }
+
+    fn handle_exit(&mut self, status: ExitStatus, now: Instant) {
+        tracing::debug!(pid = %self.child, %status, "server exited");
+        self.status = Some(status);
+        self.linger_due = Some(now + LINGER);
+    }
+
+    async fn handle_due(&mut self, pipe: &mut Pipe, keeper: &mut Keeper, now: Instant) -> io::Result<()> {
+        if self.drain_due.is_some_and(|due| due <= now) {
+            tracing::warn!("the drain deadline has passed with requests unanswered");
+            self.drain_due = None;
+            self.ladder.start(now);
+        }
+        if self.linger_due.is_some_and(|due| due <= now) {
+            tracing::warn!("the server has exited, but a process it left behind holds its stdout");
+            self.linger_due = None;
+            pipe.abandon(StreamKey::UPSTREAM);
+        }
+        if let Some(push) = self.ladder.handle_due(now) {
+            tracing::warn!(pid = %self.child, ?push, "the server does not end by itself");
+            keeper.push(self.child, push).await?;
+        }
+        Ok(())
+    }
+
+    /// The first signal asks the child to end, each further one takes the next step at once.
+    fn handle_signal(&mut self, pipe: &mut Pipe, now: Instant) {
+        tracing::info!("told to stop");
+        if self.ladder.is_started() {
+            self.ladder.hurry(now);
+        }
+        pipe.abandon(StreamKey::DOWNSTREAM);
+        self.end_child(pipe, now, Cause::Stopped);
+    }
+
+    fn end_child(&mut self, pipe: &mut Pipe, now: Instant, cause: Cause) {
+        self.cause.get_or_insert(cause);
+        pipe.close(StreamKey::UPSTREAM);
+        self.ladder.start(now);
+    }
+
+    /// When [`handle_due`](Self::handle_due) has something to do.
+    fn due(&self) -> Option<Instant> {
+        let ladder = self.status.is_none().then(|| self.ladder.due()).flatten();
+        let linger = self.linger_due.filter(|_| !self.server_ended);
+        let drain = self.drain_due.filter(|_| !self.ladder.is_started());
+        [ladder, linger, drain].into_iter().flatten().min()
+    }
+}
+
+/// The child is gone: answers whatever still waits, and whatever the client has sent by now, and writes it all
+/// out. Returns how many requests there were.
+async fn settle(pipe: &mut Pipe, reason: &Reason) -> usize {
+    let mut orphans = 0;
+    poll_fn(|cx| {
+        loop {
+            orphans += pipe.answer_orphans(StreamKey::UPSTREAM, reason);
+            match pipe.poll_event(cx, now) {
+                Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(orphans),
+                Poll::Ready(_) => {}
+                Poll::Pending if pipe.session().pending_at(StreamKey::UPSTREAM) > 0 => {}
+                Poll::Pending if pipe.is_flushed(StreamKey::DOWNSTREAM) => return Poll::Ready(orphans),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// The child's last words: what is in its stderr now. A process it left behind may hold that open for ever.
+async fn drain_log(log: impl Future<Output = ()>, is_logging: bool) {
+    if is_logging {
+        // The reason of the time-out, if it comes, is known: somebody else holds the pipe.
+        let _ = tokio::time::timeout(LAST_WORDS, log).await;
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => pending().await,
+    }
+}
+
+fn now() -> Instant {
+    clock::now().into_std()
+}
+
+/// The signals that tell us to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next of them. Cancel-safe, as each `recv` is.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+impl From<ExitStatus> for Reason {
+    fn from(status: ExitStatus) -> Self {
+        match status {
+            ExitStatus::Code(code) => Self::ServerExited { exit_code: Some(code), signal: None },
+            ExitStatus::Signal(signal) => Self::ServerExited { exit_code: None, signal: Some(signal) },
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "the client ended",
+            Self::Server => "the server ended",
+            Self::Stopped => "we were told to stop",
+        })
+    }
+}
+
+/// How long the stdout of a child that has exited may stay open. What it wrote itself is there at once.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long its stderr may.
+const LAST_WORDS: Duration = Duration::from_millis(100);

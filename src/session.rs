@@ -1,0 +1,246 @@
+//! What a proxy remembers about one downstream paired with one upstream, and what it decides.
+//!
+//! Pure: no sockets, no tasks, no clock; time is an argument. A link hands in each frame with its
+//! envelope and the key of the stream it came from, and does what the returned [`Action`] says. Nothing
+//! here reads or changes a payload.
+//!
+//! What is remembered: the requests in flight, by the stream that has to answer them, so that each gets
+//! its answer or one error when that stream is gone.
+
+mod pending;
+mod reply;
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
+
+pub use pending::RequestId;
+use pending::{Asked, Pending};
+pub use reply::{Reason, Reply};
+
+/// A stream of frames: a child, our own stdio, later a POST or a listening stream.
+///
+/// Sessions are addressed by stream, not by side, so that all links can share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamKey(u32);
+
+/// The state of one session. See the [module](self).
+#[derive(Debug)]
+pub struct Session {
+    pending: Pending,
+    counts: Counts,
+}
+
+/// One message as a link saw it.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// The frame's bytes, which all spans of the envelope refer to.
+    pub frame: &'a [u8],
+    /// What the frame is.
+    pub envelope: &'a Envelope,
+    /// The elements, if the frame is a batch; empty otherwise.
+    pub elements: &'a [BatchElement],
+}
+
+/// What a link must do with the frame it handed in.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Pass the frame on, unchanged.
+    Forward {
+        /// To this stream.
+        to: StreamKey,
+        /// For an answer: how long ago its request came by.
+        after: Option<Duration>,
+    },
+    /// Do not pass the frame on; write this message of ours instead.
+    Reply {
+        /// To this stream, the one the frame came from.
+        to: StreamKey,
+        /// What to write.
+        reply: Reply,
+    },
+    /// Pass nothing on. The link logs why.
+    Drop,
+}
+
+/// What has crossed a session, for the line that is logged when it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames passed on to the upstream.
+    pub to_upstream: u64,
+    /// Frames passed on to the downstream.
+    pub to_downstream: u64,
+    /// Frames that were not JSON and went nowhere.
+    pub quarantined: u64,
+    /// Messages of our own in place of an answer.
+    pub replied: u64,
+}
+
+impl StreamKey {
+    /// Who called us: in `link::pipe`, the client on our stdin and stdout.
+    pub const DOWNSTREAM: Self = Self(0);
+    /// Whom we call: in `link::pipe`, the child.
+    pub const UPSTREAM: Self = Self(1);
+
+    /// In a session of just two streams, the other one.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        if self.0 == Self::DOWNSTREAM.0 { Self::UPSTREAM } else { Self::DOWNSTREAM }
+    }
+}
+
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::DOWNSTREAM => f.write_str("client"),
+            Self::UPSTREAM => f.write_str("server"),
+            Self(key) => write!(f, "stream {key}"),
+        }
+    }
+}
+
+impl Session {
+    /// A session without requests in flight, that remembers at most `max_pending` of them.
+    #[must_use]
+    pub fn new(max_pending: usize) -> Self {
+        Self { pending: Pending::new(max_pending), counts: Counts::default() }
+    }
+
+    /// Decides about a message that came from `from` at `now`.
+    pub fn handle(&mut self, from: StreamKey, message: Message<'_>, now: Instant) -> Action {
+        let Message { frame, envelope, elements } = message;
+        if envelope.kind() != Kind::Batch {
+            let after = match self.note(from, frame, envelope, now) {
+                Ok(after) => after,
+                Err(reply) => return self.reply(from, reply),
+            };
+            return self.forward(from, after);
+        }
+        // A batch goes through whole or not at all: first what can be refused, then what cannot.
+        let mut noted = 0;
+        for element in elements {
+            if let Err(reply) = self.note(from, frame, &element.envelope(), now) {
+                for element in elements.iter().take(noted) {
+                    self.forget(from, frame, &element.envelope());
+                }
+                return self.reply(from, reply);
+            }
+            noted += 1;
+        }
+        self.forward(from, None)
+    }
+
+    /// A frame from `from` is no message: not JSON, or JSON that must not be passed on. It goes nowhere.
+    pub fn handle_noise(&mut self, _from: StreamKey) -> Action {
+        self.counts.quarantined += 1;
+        Action::Drop
+    }
+
+    /// A message from `from` was longer than the limit; `kind` and `id` are what was learned of it while
+    /// it was skipped. Whoever waits for an answer gets an error: the sender of a request, or the one an
+    /// answer was meant for.
+    pub fn handle_too_large(
+        &mut self,
+        from: StreamKey,
+        kind: Option<Kind>,
+        id: Option<&[u8]>,
+        reason: Reason,
+    ) -> Option<(StreamKey, Reply)> {
+        let id = id?;
+        let to = match kind? {
+            Kind::Request => from,
+            Kind::Response | Kind::Error => {
+                self.pending.answered(from, id)?;
+                from.opposite()
+            }
+            _ => return None,
+        };
+        self.counts.replied += 1;
+        Some((to, Reply::new(RequestId::new(id), reason)))
+    }
+
+    /// The stream `gone` will answer nothing any more: takes one request that waits for it, and the error
+    /// to write instead of its answer. Call until `None`.
+    pub fn poll_orphan(&mut self, gone: StreamKey, reason: &Reason) -> Option<(StreamKey, Reply)> {
+        let id = self.pending.take_any(gone)?;
+        self.counts.replied += 1;
+        Some((gone.opposite(), Reply::new(id, reason.clone())))
+    }
+
+    /// Requests that `stream` has yet to answer.
+    #[must_use]
+    pub fn pending_at(&self, stream: StreamKey) -> usize {
+        self.pending.len_at(stream)
+    }
+
+    /// What has crossed so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Books one message that is not a batch. `Ok` holds, for an answer, the age of its request.
+    fn note(
+        &mut self,
+        from: StreamKey,
+        frame: &[u8],
+        envelope: &Envelope,
+        now: Instant,
+    ) -> Result<Option<Duration>, Reply> {
+        let to = from.opposite();
+        match (envelope.kind(), envelope.id()) {
+            (Kind::Request, Some(id)) => {
+                let id = id.of(frame);
+                match self.pending.asked(to, id, now) {
+                    Ok(()) => Ok(None),
+                    Err(limit) => Err(Reply::new(RequestId::new(id), Reason::TooManyPending { limit })),
+                }
+            }
+            (Kind::Response | Kind::Error, Some(id)) if envelope.id_class() != IdClass::Null => {
+                let asked = self.pending.answered(from, id.of(frame));
+                Ok(asked.map(|Asked { at, .. }| now.saturating_duration_since(at)))
+            }
+            (Kind::Notification, _) => {
+                self.note_cancelled(to, frame, envelope);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whoever cancelled a request waits for no answer any more; a late one is still passed on.
+    /// Rule: MCP "Cancellation" (all revisions), `params.requestId`.
+    fn note_cancelled(&mut self, to: StreamKey, frame: &[u8], envelope: &Envelope) {
+        let is_cancelled = envelope.method().is_some_and(|method| method.of(frame) == b"notifications/cancelled");
+        if let (true, Some(id)) = (is_cancelled, envelope.request_id()) {
+            self.pending.answered(to, id.of(frame));
+        }
+    }
+
+    fn forget(&mut self, from: StreamKey, frame: &[u8], envelope: &Envelope) {
+        if let (Kind::Request, Some(id)) = (envelope.kind(), envelope.id()) {
+            self.pending.answered(from.opposite(), id.of(frame));
+        }
+    }
+
+    fn forward(&mut self, from: StreamKey, after: Option<Duration>) -> Action {
+        let to = from.opposite();
+        match to {
+            StreamKey::UPSTREAM => self.counts.to_upstream += 1,
+            _ => self.counts.to_downstream += 1,
+        }
+        Action::Forward { to, after }
+    }
+
+    fn reply(&mut self, to: StreamKey, reply: Reply) -> Action {
+        self.counts.replied += 1;
+        Action::Reply { to, reply }
+    }
+}
+
+#[cfg(test)]
+mod tests;

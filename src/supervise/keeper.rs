@@ -1,0 +1,235 @@
+//! The keeper: one small process per proxy that starts the children and outlives us by a moment.
+//!
+//! A parent-death signal follows the *thread* that spawned and is not inherited by grandchildren, and a dead
+//! subreaper reaps nothing; so a proxy that is killed with SIGKILL cannot keep its promise to leave nothing
+//! behind by itself. The keeper can: it holds one end of a socket, is the subreaper of everything started
+//! under it, and when the socket ends it ends them all, TERM first, KILL after [`process::TERM_TIME`].
+//!
+//! ```text
+//!   client ── proxy ─────── socket ─────── keeper (subreaper, its own process group)
+//!               │                             │ fork + exec, with pipes the proxy made
+//!               └── stdin, stdout, stderr ── child (its own group) ── grandchildren
+//! ```
+//!
+//! The keeper is this program, re-executed under an internal name: a program that uses this library must
+//! call [`run_if_keeper`] first thing in `main`. Bytes to and from the child never pass through it.
+//!
+//! What it cannot do: if proxy and keeper are killed with SIGKILL at the same moment, the child is ended by
+//! its parent-death signal (Linux), but its own children only see the end of their input.
+
+mod process;
+mod wire;
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{net::UnixStream as BlockingStream, process::CommandExt as _},
+    },
+    process::{ExitCode, Stdio},
+    task::{Context, Poll, ready},
+};
+
+use bytes::BytesMut;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt as _, Interest, ReadBuf},
+    net::UnixStream,
+};
+
+use super::{ChildId, Command, ExitStatus, SpawnError, ladder::Push};
+use crate::transport::{PipeWriter, Reader, Writer};
+use wire::{Event, Request};
+
+/// Our end of the keeper. Dropping it makes the keeper end everything it started.
+#[derive(Debug)]
+pub struct Keeper {
+    socket: UnixStream,
+    process: std::process::Child,
+    /// Bytes of events not yet complete.
+    unread: BytesMut,
+    /// Exits that came while an answer was being waited for.
+    exits: Vec<(ChildId, ExitStatus)>,
+}
+
+/// A running child and our ends of its pipes.
+#[derive(Debug)]
+pub struct Child {
+    /// Its name.
+    pub id: ChildId,
+    /// Its standard input.
+    pub stdin: Writer,
+    /// Its standard output.
+    pub stdout: Reader,
+    /// Its standard error, which must be drained.
+    pub stderr: Reader,
+}
+
+/// The child's ends of its pipes, on their way to the keeper.
+struct ChildEnds {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// If this process was started to be a keeper, is one until it ends. Call it first thing in `main`.
+#[must_use]
+pub fn run_if_keeper() -> Option<ExitCode> {
+    let is_keeper = std::env::args_os().nth(1).is_some_and(|first| first == INTERNAL_NAME);
+    is_keeper.then(process::run)
+}
+
+impl Keeper {
+    /// Starts the keeper: this very program again, which must call [`run_if_keeper`].
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn start() -> io::Result<Self> {
+        let (ours, theirs) = BlockingStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let process = std::process::Command::new(OUR_PROGRAM)
+            .arg0("shadowcat-keeper")
+            .arg(INTERNAL_NAME)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Signals from the terminal are for us; the keeper ends when we do.
+            .process_group(0)
+            .spawn()?;
+        let socket = UnixStream::from_std(ours)?;
+        Ok(Self { socket, process, unread: BytesMut::new(), exits: Vec::new() })
+    }
+
+    /// Starts a child in a process group of its own, with pipes for stdin, stdout and stderr.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started, or the keeper is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: a child may have been started that nobody knows of. It ends with the keeper.
+    pub async fn spawn(&mut self, command: &Command) -> Result<Child, SpawnError> {
+        if let Some(cwd) = &command.cwd {
+            std::fs::read_dir(cwd).map_err(|source| SpawnError::Directory { cwd: cwd.clone(), source })?;
+        }
+        let (stdin_theirs, stdin_ours) = pipe()?;
+        let (stdout_ours, stdout_theirs) = pipe()?;
+        let (stderr_ours, stderr_theirs) = pipe()?;
+        let ends = ChildEnds { stdin: stdin_theirs, stdout: stdout_theirs, stderr: stderr_theirs };
+        self.send(&Request::Spawn(command.clone()), Some(&ends)).await?;
+        drop(ends);
+        let id = loop {
+            match poll_fn(|cx| self.poll_event(cx)).await? {
+                Event::Spawned(id) => break id,
+                Event::Failed(errno) => {
+                    let source = io::Error::from_raw_os_error(errno);
+                    return Err(SpawnError::Program { program: command.program.clone(), source });
+                }
+                Event::Exited(id, status) => self.exits.push((id, status)),
+            }
+        };
+        rustix::io::ioctl_fionbio(&stdin_ours, true).map_err(io::Error::from)?;
+        Ok(Child {
+            id,
+            stdin: Writer::Pipe(PipeWriter::new(stdin_ours)?),
+            stdout: Reader::pipe(stdout_ours)?,
+            stderr: Reader::pipe(stderr_ours)?,
+        })
+    }
+
+    /// Sends a signal to the child's process group, unless it was reaped already.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: half a request may have been written.
+    pub async fn push(&mut self, child: ChildId, push: Push) -> io::Result<()> {
+        self.send(&Request::Push(child, push), None).await
+    }
+
+    /// The next child that ended.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: an exit that was not returned is returned by the next call.
+    pub async fn next_exit(&mut self) -> io::Result<(ChildId, ExitStatus)> {
+        if let Some(exit) = self.exits.pop() {
+            return Ok(exit);
+        }
+        match poll_fn(|cx| self.poll_event(cx)).await? {
+            Event::Exited(id, status) => Ok((id, status)),
+            Event::Spawned(_) | Event::Failed(_) => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Lets the keeper end everything that is left, and waits until it has: at most
+    /// [`process::TERM_TIME`] and a moment.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper cannot be waited for.
+    pub fn finish(self) -> io::Result<()> {
+        let Self { socket, mut process, .. } = self;
+        drop(socket);
+        process.wait().map(drop)
+    }
+
+    async fn send(&mut self, request: &Request, ends: Option<&ChildEnds>) -> io::Result<()> {
+        let bytes = request.encode();
+        let fds = ends.map(|ends| [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()]);
+        let sent = loop {
+            self.socket.writable().await?;
+            let sent = self.socket.try_io(Interest::WRITABLE, || {
+                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+                let mut control = SendAncillaryBuffer::new(&mut space);
+                if let Some(fds) = &fds {
+                    control.push(SendAncillaryMessage::ScmRights(fds));
+                }
+                Ok(sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?)
+            });
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => break sent?,
+            }
+        };
+        self.socket.write_all(bytes.get(sent..).unwrap_or_default()).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        loop {
+            if let Some(event) = Event::decode(&mut self.unread)? {
+                return Poll::Ready(Ok(event));
+            }
+            let mut chunk = [0; 64];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            ready!(std::pin::Pin::new(&mut self.socket).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended")));
+            }
+            self.unread.extend_from_slice(chunk.filled());
+        }
+    }
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    // Made without inheritance in mind: what the child gets is what the keeper puts on its 0, 1 and 2.
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// What the re-executed program finds as its first argument.
+const INTERNAL_NAME: &str = "__keeper";
+
+/// The running program, also when its file was replaced in the meantime.
+#[cfg(target_os = "linux")]
+const OUR_PROGRAM: &str = "/proc/self/exe";
