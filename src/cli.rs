@@ -26,7 +26,7 @@ pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode,
         Err(error) => return Err(Failure::usage(&error)),
     };
     match args.task {
-        Task::Proxy(args) => proxy::run(args),
+        Task::Proxy(args) => proxy::run(*args),
         Task::Demo(args) => crate::demo::run(args.calls),
         Task::DemoServer => crate::demo::serve(),
     }

@@ -63,8 +63,6 @@ pub enum Action {
         /// What to write.
         reply: Reply,
     },
-    /// Pass nothing on. The link logs why.
-    Drop,
 }
 
 /// What has crossed a session, for the line that is logged when it ends.
@@ -120,38 +118,33 @@ impl Session {
             };
             return self.forward(from, after);
         }
-        // A batch goes through whole or not at all: first what can be refused, then what cannot.
-        let mut noted = 0;
-        for element in elements {
-            if let Err(reply) = self.note(from, frame, &element.envelope(), now) {
+        // A batch goes through whole or not at all.
+        for (noted, element) in elements.iter().enumerate() {
+            if let Err(reply) = self.note(from, frame, element.envelope(), now) {
                 for element in elements.iter().take(noted) {
-                    self.forget(from, frame, &element.envelope());
+                    self.forget(from, frame, element.envelope());
                 }
                 return self.reply(from, reply);
             }
-            noted += 1;
         }
         self.forward(from, None)
     }
 
-    /// A frame from `from` is no message: not JSON, or JSON that must not be passed on. It goes nowhere.
-    pub fn handle_noise(&mut self, _from: StreamKey) -> Action {
+    /// A frame is not passed on because it is no message, or none that can be passed on.
+    pub fn handle_noise(&mut self) {
         self.counts.quarantined += 1;
-        Action::Drop
     }
 
-    /// A message from `from` was longer than the limit; `kind` and `id` are what was learned of it while
-    /// it was skipped. Whoever waits for an answer gets an error: the sender of a request, or the one an
-    /// answer was meant for.
-    pub fn handle_too_large(
+    /// A message from `from` is not passed on, for `reason`; `kind` and `id` are what could be learnt of it.
+    /// Whoever waits for it gets an error: the sender of a request, or the one an answer was meant for.
+    pub fn handle_refused(
         &mut self,
         from: StreamKey,
-        kind: Option<Kind>,
-        id: Option<&[u8]>,
+        kind: Kind,
+        id: &[u8],
         reason: Reason,
     ) -> Option<(StreamKey, Reply)> {
-        let id = id?;
-        let to = match kind? {
+        let to = match kind {
             Kind::Request => from,
             Kind::Response | Kind::Error => {
                 self.pending.answered(from, id)?;

@@ -153,7 +153,7 @@ impl PipeWriter {
         watch(fd, Interest::WRITABLE).map(Self)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         poll_io(&self.0, cx, |fd| rustix::io::writev(fd, slices))
     }
 }

@@ -25,9 +25,9 @@ struct Plan {
 }
 
 /// Runs the session to its end.
-pub(crate) fn run(args: Box<ProxyArgs>) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format) = (args.log.log_level.into(), args.log.log_format.into());
-    let plan = Plan::new(*args)?;
+    let plan = Plan::new(args)?;
     let log = Log::start(level, format);
     let runtime = runtime::Builder::new_current_thread()
         .enable_io()

@@ -82,9 +82,11 @@ impl Intake {
         self.table.recycle(batch);
     }
 
-    /// What the next call of [`next_batch`](Self::next_batch) will skip, as part of an overlong line.
-    pub(super) fn skipped(&self) -> &[u8] {
-        self.decoder.skipped(&self.buf)
+    /// What the next call of [`next_batch`](Self::next_batch) will skip as part of an overlong line, and
+    /// whether that line ends there.
+    pub(super) fn skipped(&self) -> (&[u8], bool) {
+        let skipped = self.decoder.skipped(&self.buf);
+        (skipped, skipped.len() < self.buf.len() || self.has_ended())
     }
 
     /// Reads no more, whatever may come.

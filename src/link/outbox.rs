@@ -35,10 +35,6 @@ impl Outbox {
         self.queue.is_empty() && !self.unflushed
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.writer.is_none()
-    }
-
     /// Queues the frames of `batch`, except those whose index is in `dropped`, which is ascending.
     pub(super) fn push_batch(&mut self, batch: &FrameBatch, dropped: &[usize]) {
         let (block, spans) = (batch.block(), batch.spans());

@@ -14,6 +14,7 @@
 //! What is not here: starting, ending and judging a child ([`super::stdio`]), and reading the clock.
 
 mod message_log;
+mod refused;
 
 use std::{
     io,
@@ -33,6 +34,7 @@ use crate::{
     transport::{Reader, Writer},
 };
 use message_log::MessageLog;
+use refused::{Oversized, Refused};
 
 /// Two byte streams, and what crosses between them.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub struct Pipe {
     up: Half,
     session: Session,
     parser: EnvelopeParser,
+    limits: Limits,
     told_quiet: bool,
     /// Which frames of the current batch are not forwarded, ascending; room that is reused.
     dropped: Vec<usize>,
@@ -68,6 +71,7 @@ struct Half {
     outbox: Outbox,
     told_ended: bool,
     told_gone: bool,
+    oversized: Oversized,
     log: MessageLog,
 }
 
@@ -80,6 +84,7 @@ impl Pipe {
             up: Half::new(StreamKey::UPSTREAM, upstream, limits),
             session,
             parser: EnvelopeParser::new(limits),
+            limits,
             told_quiet: false,
             dropped: Vec::new(),
         }
@@ -175,17 +180,38 @@ impl Pipe {
     /// Cuts what was read into frames, and queues those that are to be forwarded.
     fn take_frames(&mut self, from: StreamKey, now: Instant) {
         loop {
+            self.observe_oversized(from);
             match self.take_batch(from, now) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) => tracing::warn!(%from, %error, "message skipped"),
+                Err(error) => self.skip(from, error),
             }
+        }
+    }
+
+    /// The line at hand cannot be passed on; the decoder skips it.
+    #[cold]
+    fn skip(&mut self, from: StreamKey, error: FrameError) {
+        tracing::warn!(%from, %error, "message skipped");
+        let limits = self.limits;
+        if let FrameError::MessageTooLarge { at, .. } = error {
+            self.half(from).oversized.start(limits, at);
+        }
+    }
+
+    /// Looks at what is about to be skipped, and tells whoever waits for it once it is known.
+    fn observe_oversized(&mut self, from: StreamKey) {
+        let Half { intake, oversized, .. } = self.half(from);
+        let (skipped, ended) = intake.skipped();
+        let Some(refused) = oversized.observe(skipped, ended) else { return };
+        if let Some((to, reply)) = refused.reply(from, &mut self.session) {
+            push_reply(&mut self.half(to).outbox, &reply);
         }
     }
 
     /// Queues one batch of frames; `false` when more has to be read first.
     fn take_batch(&mut self, from: StreamKey, now: Instant) -> Result<bool, FrameError> {
-        let Self { down, up, session, parser, dropped, .. } = self;
+        let Self { down, up, session, parser, limits, dropped, .. } = self;
         let (source, target) = if from == down.key { (down, up) } else { (up, down) };
         let Half { intake, outbox: back, log, .. } = source;
         let Some(mut open) = intake.next_batch()? else { return Ok(false) };
@@ -195,23 +221,24 @@ impl Pipe {
             let Some(padded) = open.padded(index) else { continue };
             let parsed = parser.parse_in_place(padded);
             let frame = open.get(index).unwrap_or_default();
-            let action = match &parsed {
+            let reply = match &parsed {
                 Ok(envelope) => {
                     let message = Message { frame, envelope, elements: parser.elements() };
                     let action = session.handle(from, message, now);
                     log.decided(from, message, &action);
-                    action
+                    match action {
+                        Action::Forward { .. } => continue,
+                        Action::Reply { to, reply } => Some((to, reply)),
+                    }
                 }
                 Err(error) => {
                     let at = open.at() + open.span(index).map_or(0, |span| span.start() as u64);
-                    quarantine(session, from, frame.len(), at, *error)
+                    keep_back(session, *limits, from, (at, frame), *error)
                 }
             };
-            if let Action::Reply { reply, .. } = &action {
-                push_reply(back, reply);
-            }
-            if !matches!(action, Action::Forward { .. }) {
-                dropped.push(index);
+            dropped.push(index);
+            if let Some((to, reply)) = reply {
+                push_reply(if to == from { back } else { &mut target.outbox }, &reply);
             }
         }
         let batch = open.freeze();
@@ -249,6 +276,7 @@ impl Half {
             outbox: Outbox::new(writer),
             told_ended: false,
             told_gone: false,
+            oversized: Oversized::default(),
             log: MessageLog::default(),
         }
     }
@@ -264,12 +292,23 @@ impl Half {
     }
 }
 
-/// What is no message goes nowhere, and nobody is answered: a server's banner is not the client's fault, and
-/// an invented id would be a message nobody asked for.
+/// A frame that is no message goes nowhere, and nobody is answered: a server's banner is not the client's
+/// fault, and an invented id would be a message nobody asked for. One that is JSON but ambiguous is refused
+/// to whoever waits for it.
 #[cold]
-fn quarantine(session: &mut Session, from: StreamKey, len: usize, at: u64, error: EnvelopeError) -> Action {
-    tracing::warn!(%from, at, len, %error, "not a message; kept back");
-    session.handle_noise(from)
+fn keep_back(
+    session: &mut Session,
+    limits: Limits,
+    from: StreamKey,
+    (at, frame): (u64, &[u8]),
+    error: EnvelopeError,
+) -> Option<(StreamKey, Reply)> {
+    tracing::warn!(%from, at, len = frame.len(), %error, "not a message that can be passed on; kept back");
+    session.handle_noise();
+    if error.is_syntax() {
+        return None;
+    }
+    Refused::new(limits, frame, error.to_string()).reply(from, session)
 }
 
 fn push_reply(outbox: &mut Outbox, reply: &Reply) {

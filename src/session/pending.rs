@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(pending.asked(CHILD, b"7", now), Ok(()));
         assert_eq!(pending.asked(CHILD, b"7", now), Ok(()));
         assert_eq!(pending.asked(CHILD, b"8", now), Err(2));
-        assert_eq!(pending.take_any(CHILD).map(|id| id.as_bytes().to_owned()), Some(b"7".to_vec()));
+        assert_eq!(pending.take_any(CHILD), Some(RequestId::new(b"7")));
         assert_eq!(pending.asked(CHILD, b"8", now), Ok(()));
         let mut left = [pending.take_any(CHILD), pending.take_any(CHILD)].map(|id| id.unwrap().as_bytes().to_owned());
         left.sort();

@@ -61,12 +61,6 @@ impl Reply {
         Self { id, reason }
     }
 
-    /// An error for a request we refuse before the session has seen it.
-    #[must_use]
-    pub fn refusal(id: &[u8], what: String) -> Self {
-        Self::new(RequestId::new(id), Reason::Refused { what })
-    }
-
     /// Appends the message to `buf`, without a line end.
     pub fn write(&self, buf: &mut BytesMut) {
         #[derive(Serialize)]
@@ -88,7 +82,6 @@ impl Reply {
 }
 
 impl Reason {
-    /// Why a request that waited for a server has to be answered by us, for the log and the exit.
     fn code(&self) -> i32 {
         match self {
             Self::MessageTooLarge { .. } | Self::Refused { .. } => INVALID_REQUEST,

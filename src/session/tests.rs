@@ -108,19 +108,18 @@ fn batches_are_booked_element_by_element_and_whole_or_not_at_all() {
 }
 
 #[test]
-fn oversized_message_is_answered_to_whoever_waits() {
+fn refused_message_is_answered_to_whoever_waits() {
     let mut session = Session::new(8);
     let reason = Reason::MessageTooLarge { limit: 4, at: 9 };
-    let mut handle_too_large = |from, kind, id: Option<&str>| {
-        let answered = session.handle_too_large(from, kind, id.map(str::as_bytes), reason.clone());
+    let mut handle_refused = |from, kind, id: &str| {
+        let answered = session.handle_refused(from, kind, id.as_bytes(), reason.clone());
         answered.map(|(to, _)| to)
     };
-    assert_eq!(handle_too_large(DOWN, Some(Kind::Request), Some("1")), Some(DOWN));
-    assert_eq!(handle_too_large(DOWN, Some(Kind::Notification), None), None);
-    assert_eq!(handle_too_large(UP, None, None), None);
-    assert_eq!(handle_too_large(UP, Some(Kind::Response), Some("7")), None, "nobody waits for it");
+    assert_eq!(handle_refused(DOWN, Kind::Request, "1"), Some(DOWN));
+    assert_eq!(handle_refused(DOWN, Kind::Other, "1"), None);
+    assert_eq!(handle_refused(UP, Kind::Response, "7"), None, "nobody waits for it");
     let _ = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":7,"method":"a"}"#);
-    let answered = session.handle_too_large(UP, Some(Kind::Response), Some(b"7"), reason);
+    let answered = session.handle_refused(UP, Kind::Response, b"7", reason);
     assert_eq!(answered.map(|(to, _)| to), Some(DOWN));
     assert_eq!(session.pending_at(UP), 0);
 }

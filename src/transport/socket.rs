@@ -39,7 +39,7 @@ impl SharedSocket {
         Ok(Self { fd: super::watch(fd, Interest::WRITABLE)?, ends: Ends::Writing })
     }
 
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.fd.poll_read_ready(cx))?;
             // Zeroing the room first is the price of safe code here; it is small next to the call.
@@ -56,14 +56,14 @@ impl SharedSocket {
         }
     }
 
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         super::poll_io(&self.fd, cx, |fd| {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), flags)
         })
     }
 
-    pub(super) fn poll_reader_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_reader_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         super::poll_write_closed(&self.fd, cx)
     }
 }

@@ -10,6 +10,7 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::Path,
 };
 
 use bytes::{Buf, BufMut, BytesMut};
@@ -37,7 +38,7 @@ impl Request {
         match self {
             Self::Spawn(command) => {
                 let flags = [u8::from(command.env_clear), u8::from(command.cwd.is_some())];
-                let cwd = command.cwd.as_deref().map_or(OsStr::new(""), |cwd| cwd.as_os_str());
+                let cwd = command.cwd.as_deref().map_or_else(|| OsStr::new(""), Path::as_os_str);
                 let mut message = Encoder::new(SPAWN);
                 message.field(&flags).field(cwd.as_bytes()).number(command.env.len());
                 for (key, value) in &command.env {
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn requests_survive_the_way_also_in_pieces() {
         let command = Command {
-            program: OsString::from_vec(b"pro\xffgram".to_vec()),
+            program: OsString::from_vec(b"pro\xffgram".to_owned().into()),
             args: vec!["".into(), "two words".into()],
             env: vec![("KEY".into(), "a=b".into()), ("EMPTY".into(), "".into())],
             env_clear: true,

@@ -1,0 +1,62 @@
+//! A message that cannot be passed on: who sent it, and who must be told.
+//!
+//! What it is and whose id it bears is learnt by a scan of the same bytes, while they are skipped or once they
+//! were refused, so that a request gets its error and an answer's requester does not wait for ever. Nothing
+//! of the message is kept but its id.
+
+use shadowcat_codecs::{
+    Limits,
+    envelope::{EnvelopeScan, IdClass, Kind},
+};
+
+use crate::session::{Reason, Reply, Session, StreamKey};
+
+/// The overlong message one side is sending, if it is.
+#[derive(Debug, Default)]
+pub(super) struct Oversized {
+    current: Option<Box<Refused>>,
+}
+
+/// A message on which nothing is decided any more, but whom to tell.
+#[derive(Debug)]
+pub(super) struct Refused {
+    scan: EnvelopeScan,
+    reason: Reason,
+}
+
+impl Oversized {
+    /// A message that begins at byte `at` of its stream is longer than the limit.
+    pub(super) fn start(&mut self, limits: Limits, at: u64) {
+        let reason = Reason::MessageTooLarge { limit: limits.max_frame_len(), at };
+        self.current = Some(Box::new(Refused { scan: EnvelopeScan::new(limits), reason }));
+    }
+
+    /// The next bytes of that message are about to be skipped; `ended` says whether they are its last.
+    pub(super) fn observe(&mut self, skipped: &[u8], ended: bool) -> Option<Box<Refused>> {
+        self.current.as_mut()?.scan.feed(skipped);
+        if ended { self.current.take() } else { None }
+    }
+}
+
+impl Refused {
+    /// A whole message that is JSON, but cannot be passed on without guessing what it means.
+    #[cold]
+    pub(super) fn new(limits: Limits, frame: &[u8], what: String) -> Self {
+        let mut scan = EnvelopeScan::new(limits);
+        scan.feed(frame);
+        Self { scan, reason: Reason::Refused { what } }
+    }
+
+    /// The error for whoever waits for this message, which came from `from`. A null id is nobody's.
+    pub(super) fn reply(&self, from: StreamKey, session: &mut Session) -> Option<(StreamKey, Reply)> {
+        let (id, class) = self.scan.id_so_far()?;
+        match class {
+            IdClass::Number | IdClass::String => session.handle_refused(from, self.kind(), id, self.reason.clone()),
+            IdClass::Absent | IdClass::Null => None,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        self.scan.kind_so_far()
+    }
+}
