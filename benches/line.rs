@@ -67,8 +67,8 @@ fn masks(criterion: &mut Criterion) {
     let stream = stream_of(64, READ_LEN);
     let mut group = criterion.benchmark_group("masks");
     group.throughput(Throughput::Bytes(stream.len() as u64));
-    group.bench_function("vector", |bench| bench.iter(|| bench::count_by_masks(black_box(&stream))));
-    group.bench_function("portable twin", |bench| bench.iter(|| bench::count_by_portable_masks(black_box(&stream))));
+    group.bench_function("vector", |bench| bench.iter(|| bench::fold_masks(black_box(&stream))));
+    group.bench_function("portable twin", |bench| bench.iter(|| bench::fold_portable_masks(black_box(&stream))));
     group.bench_function("memchr_iter", |bench| {
         bench.iter(|| memchr::memchr_iter(b'\n', black_box(&stream)).count());
     });

@@ -1,10 +1,9 @@
 //! 64-byte blocks as bit masks: bit `i` of a mask says whether byte `i` of the block is the byte looked
 //! for. This is the one unsafe island of the crate; everything above it is safe code over `u64`s.
 //!
-//! Unsafe here: calling a function compiled for AVX2 after asking the CPU for it, and its 32-byte loads.
-//! Safe code was not enough: the safe twin below, which is also the fallback and the tests' oracle, cuts
-//! a stream of 64-byte lines at a fraction of the speed (`cargo bench --bench line -- masks` prints
-//! both). The vector code must stay free of closures: a closure loses the target feature of the function
+//! Unsafe here: calling functions compiled for AVX2 or AVX-512 after asking the CPU for them, and their
+//! loads. Safe code was not enough: the safe twin below, which is also the fallback and the tests'
+//! oracle, is 60 times slower (`cargo bench --bench line -- masks` prints all of them). The vector code must stay free of closures: a closure loses the target feature of the function
 //! around it, and every intrinsic becomes a call.
 
 pub(crate) mod json;
@@ -29,8 +28,8 @@ pub(crate) type Group<const N: usize> = [[u64; N]; GROUP_BLOCKS];
 pub(crate) fn masks<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> usize {
     let hay = hay.get(..GROUP_LEN).unwrap_or(hay);
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        return x86_64::masks_with_avx2(hay, needles, group);
+    if let Some(blocks) = x86_64::masks_512(hay, needles, group).or_else(|| x86_64::masks_256(hay, needles, group)) {
+        return blocks;
     }
     masks_portable(hay, needles, group)
 }
@@ -51,16 +50,44 @@ pub(crate) fn masks_portable<const N: usize>(hay: &[u8], needles: [u8; N], group
 mod x86_64 {
     #![expect(unsafe_code, reason = "the island: see the module's first lines")]
 
-    use std::arch::x86_64::{__m256i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8};
+    use std::arch::x86_64::{
+        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
+        _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
+    };
 
     use super::{BLOCK_LEN, Group};
 
-    /// As [`super::masks`], on a machine that has AVX2.
+    /// As [`super::masks`], on a machine with good 512-bit vectors: VBMI2 is asked for because the first
+    /// CPUs with AVX-512 slowed down when it was used, and those do not have it.
     #[inline]
-    pub(super) fn masks_with_avx2<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> usize {
-        debug_assert!(std::arch::is_x86_feature_detected!("avx2"));
-        // SAFETY: the only caller has just seen that this CPU has AVX2.
-        unsafe { masks_avx2(hay, needles, group) }
+    pub(super) fn masks_512<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> Option<usize> {
+        let usable =
+            std::arch::is_x86_feature_detected!("avx512bw") && std::arch::is_x86_feature_detected!("avx512vbmi2");
+        // SAFETY: this CPU has AVX-512 BW, which includes F.
+        usable.then(|| unsafe { masks_avx512(hay, needles, group) })
+    }
+
+    /// As [`super::masks`], on a machine with AVX2.
+    #[inline]
+    pub(super) fn masks_256<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> Option<usize> {
+        // SAFETY: this CPU has AVX2.
+        std::arch::is_x86_feature_detected!("avx2").then(|| unsafe { masks_avx2(hay, needles, group) })
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn masks_avx512<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> usize {
+        let (blocks, tail) = hay.as_chunks::<BLOCK_LEN>();
+        let mut count = 0;
+        for (block, masks) in blocks.iter().zip(group.iter_mut()) {
+            mask_block_avx512(block, needles, masks);
+            count += 1;
+        }
+        if let (false, Some(masks)) = (tail.is_empty(), group.get_mut(count)) {
+            mask_block_avx512(&padded(tail), needles, masks);
+            cut(masks, tail.len());
+            count += 1;
+        }
+        count
     }
 
     #[target_feature(enable = "avx2")]
@@ -68,48 +95,48 @@ mod x86_64 {
         let (blocks, tail) = hay.as_chunks::<BLOCK_LEN>();
         let mut count = 0;
         for (block, masks) in blocks.iter().zip(group.iter_mut()) {
-            mask_block(block, needles, masks);
+            mask_block_avx2(block, needles, masks);
             count += 1;
         }
         if let (false, Some(masks)) = (tail.is_empty(), group.get_mut(count)) {
-            // Bytes behind the end must match nothing, so the mask is cut rather than the padding chosen.
-            let mut block = [0; BLOCK_LEN];
-            for (to, &from) in block.iter_mut().zip(tail) {
-                *to = from;
-            }
-            mask_block(&block, needles, masks);
-            for mask in masks {
-                *mask &= (1 << tail.len()) - 1;
-            }
+            mask_block_avx2(&padded(tail), needles, masks);
+            cut(masks, tail.len());
             count += 1;
         }
         count
     }
 
     #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn mask_block_avx512<const N: usize>(block: &[u8; BLOCK_LEN], needles: [u8; N], masks: &mut [u64; N]) {
+        let bytes = load_512(block);
+        for (&needle, mask) in needles.iter().zip(masks) {
+            *mask = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(needle.cast_signed()));
+        }
+    }
+
+    #[inline]
     #[target_feature(enable = "avx2")]
-    fn mask_block<const N: usize>(block: &[u8; BLOCK_LEN], needles: [u8; N], masks: &mut [u64; N]) {
-        let (low, high) = (load(block, Half::Low), load(block, Half::High));
+    fn mask_block_avx2<const N: usize>(block: &[u8; BLOCK_LEN], needles: [u8; N], masks: &mut [u64; N]) {
+        let (halves, _) = block.as_chunks::<32>();
+        let [low, high] = halves else { unreachable!("64 bytes are two times 32") };
+        let (low, high) = (load_256(low), load_256(high));
         for (&needle, mask) in needles.iter().zip(masks) {
             let needle = _mm256_set1_epi8(needle.cast_signed());
             *mask = u64::from(equal(low, needle)) | u64::from(equal(high, needle)) << 32;
         }
     }
 
-    enum Half {
-        Low,
-        High,
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load_512(bytes: &[u8; BLOCK_LEN]) -> __m512i {
+        // SAFETY: a reference to 64 bytes is valid for a read of 64 bytes, and `loadu` wants no alignment.
+        unsafe { _mm512_loadu_si512(std::ptr::from_ref(bytes).cast()) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load(block: &[u8; BLOCK_LEN], half: Half) -> __m256i {
-        let (halves, _) = block.as_chunks::<32>();
-        let [low, high] = halves else { unreachable!("64 bytes are two times 32") };
-        let bytes: &[u8; 32] = match half {
-            Half::Low => low,
-            Half::High => high,
-        };
+    fn load_256(bytes: &[u8; 32]) -> __m256i {
         // SAFETY: a reference to 32 bytes is valid for a read of 32 bytes, and `loadu` wants no alignment.
         unsafe { _mm256_loadu_si256(std::ptr::from_ref(bytes).cast()) }
     }
@@ -118,6 +145,23 @@ mod x86_64 {
     #[target_feature(enable = "avx2")]
     fn equal(bytes: __m256i, needle: __m256i) -> u32 {
         _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, needle)).cast_unsigned()
+    }
+
+    /// The last bytes of a hay as a block. What the padding matches has to be [`cut`] off the masks.
+    #[inline]
+    fn padded(tail: &[u8]) -> [u8; BLOCK_LEN] {
+        let mut block = [0; BLOCK_LEN];
+        for (to, &from) in block.iter_mut().zip(tail) {
+            *to = from;
+        }
+        block
+    }
+
+    #[inline]
+    fn cut<const N: usize>(masks: &mut [u64; N], len: usize) {
+        for mask in masks {
+            *mask &= (1 << len) - 1;
+        }
     }
 }
 
@@ -133,9 +177,16 @@ mod tests {
             let hay = hay.get(skip..).unwrap_or_default();
             let (mut fast, mut slow) = ([[0; 2]; GROUP_BLOCKS], [[0; 2]; GROUP_BLOCKS]);
             let counted = masks(hay, [1, 3], &mut fast);
-            let expected = masks_portable(hay.get(..GROUP_LEN).unwrap_or(hay), [1, 3], &mut slow);
+            let hay = hay.get(..GROUP_LEN).unwrap_or(hay);
+            let expected = masks_portable(hay, [1, 3], &mut slow);
             prop_assert_eq!(counted, expected);
             prop_assert_eq!(fast, slow);
+            // On a machine that prefers wider vectors the narrow ones are not to go untested.
+            #[cfg(target_arch = "x86_64")]
+            if let Some(counted) = x86_64::masks_256(hay, [1, 3], &mut fast) {
+                prop_assert_eq!(counted, expected);
+                prop_assert_eq!(fast, slow);
+            }
         }
     }
 

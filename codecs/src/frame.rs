@@ -82,6 +82,12 @@ impl Span {
         Self { start, end }
     }
 
+    /// `len` bytes from `start` on.
+    #[inline]
+    pub(crate) const fn with_len(start: u32, len: u32) -> Self {
+        Self { start, end: start + len }
+    }
+
     /// Offset of the first byte.
     #[must_use]
     pub const fn start(self) -> usize {

@@ -69,8 +69,9 @@ struct Pass {
     /// Start of the first line that is not in the table: unfinished, or too long. Everything before it
     /// is lines in the table and blank lines.
     end: usize,
-    /// LF of that line, if the line is finished and too long.
-    too_long_until: Option<usize>,
+    /// How far that line was looked at: up to its LF if it is too long, else to the end.
+    until: usize,
+    too_long: bool,
 }
 
 impl LineDecoder {
@@ -140,19 +141,17 @@ impl LineDecoder {
         let pass = self.scan(src, table);
         if !table.is_empty() {
             // Next time the scan starts at the end of the overlong line, if there is one, and reports it.
-            self.scanned = pass.too_long_until.unwrap_or(src.len()) - pass.end;
+            self.scanned = pass.until - pass.end;
             return Ok(Some(self.hand_out(src, table, pass.end)));
         }
         // Only blank lines before `pass.end`.
         self.consume(src, pass.end);
-        if let Some(line_feed) = pass.too_long_until {
-            return Err(self.refuse(line_feed - pass.end));
-        }
-        if without_cr(src).len() > self.max_frame_len {
-            return Err(self.refuse(src.len()));
+        let seen = pass.until - pass.end;
+        if pass.too_long || without_cr(src).len() > self.max_frame_len {
+            return Err(self.refuse(seen));
         }
         if stream == Stream::Open {
-            self.scanned = src.len();
+            self.scanned = seen;
             return Ok(None);
         }
         self.scanned = 0;
@@ -194,31 +193,51 @@ impl LineDecoder {
     }
 
     /// Puts every finished line into the table, up to the first that is too long.
+    ///
+    /// Kept apart from `advance`: together they have more variables than there are registers, and that
+    /// costs more than the search does.
+    #[inline(never)]
     fn scan(&self, src: &[u8], table: &mut FrameTable) -> Pass {
+        // Spans are of `u32`; the limit lies so far below that a whole line always fits.
+        let src = src.get(..u32::MAX as usize).unwrap_or(src);
         let mut start = 0;
         let mut at = self.scanned;
         let mut group = [[0]; GROUP_BLOCKS];
-        // Spans are of `u32`; the limit lies so far below that a whole line always fits.
-        let src = src.get(..u32::MAX as usize).unwrap_or(src);
-        while let Some(hay) = src.get(at..).filter(|hay| !hay.is_empty()) {
+        loop {
+            // In a long line, a search for one byte is faster than masks that are all 0.
+            if at - start >= GROUP_LEN {
+                let rest = src.get(at..).unwrap_or_default();
+                at += memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            }
+            let hay = src.get(at..).unwrap_or_default();
             let blocks = block::masks(hay, [b'\n'], &mut group);
-            for (index, &[mut mask]) in group.iter().take(blocks).enumerate() {
-                while mask != 0 {
-                    let line_feed = at + index * BLOCK_LEN + mask.trailing_zeros() as usize;
-                    mask &= mask - 1;
-                    let end = line_feed - usize::from(ends_in_cr(src, start, line_feed));
-                    if end - start > self.max_frame_len {
-                        return Pass { end: start, too_long_until: Some(line_feed) };
+            if blocks == 0 {
+                return Pass { end: start, until: at, too_long: false };
+            }
+            // Behind the last block there are masks of the group before.
+            group.iter_mut().skip(blocks).take(MASKS_AT_ONCE - 1).for_each(|mask| *mask = [0]);
+            let mut masks_at = at;
+            for masks in group.as_chunks::<MASKS_AT_ONCE>().0.iter().take(blocks.div_ceil(MASKS_AT_ONCE)) {
+                if masks.iter().fold(0, |any, [mask]| any | mask) != 0 {
+                    for (index, &[mut mask]) in masks.iter().enumerate() {
+                        while mask != 0 {
+                            let line_feed = masks_at + index * BLOCK_LEN + mask.trailing_zeros() as usize;
+                            mask &= mask - 1;
+                            let len = line_feed - start - usize::from(follows_cr(src, line_feed));
+                            if len > self.max_frame_len {
+                                return Pass { end: start, until: line_feed, too_long: true };
+                            }
+                            if len > 0 {
+                                table.push(span(start, len));
+                            }
+                            start = line_feed + 1;
+                        }
                     }
-                    if end > start {
-                        table.push(span(start, end));
-                    }
-                    start = line_feed + 1;
                 }
+                masks_at += MASKS_AT_ONCE * BLOCK_LEN;
             }
             at += hay.len().min(GROUP_LEN);
         }
-        Pass { end: start, too_long_until: None }
     }
 
     /// What is left at end of stream: a line without LF.
@@ -411,9 +430,10 @@ fn blank(frame: &mut [u8]) {
     }
 }
 
+/// Whether the LF's line end is CRLF. In a blank line, the byte before is the LF of the line before.
 #[inline]
-fn ends_in_cr(src: &[u8], start: usize, line_feed: usize) -> bool {
-    line_feed > start && src.get(line_feed - 1) == Some(&b'\r')
+fn follows_cr(src: &[u8], line_feed: usize) -> bool {
+    src.get(line_feed.wrapping_sub(1)) == Some(&b'\r')
 }
 
 fn without_cr(line: &[u8]) -> &[u8] {
@@ -422,9 +442,12 @@ fn without_cr(line: &[u8]) -> &[u8] {
 
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "`scan` looks at fewer than u32::MAX bytes")]
-fn span(start: usize, end: usize) -> Span {
-    Span::new(start as u32, end as u32)
+fn span(start: usize, len: usize) -> Span {
+    Span::with_len(start as u32, len as u32)
 }
+
+/// Masks that are passed over together when all of them are 0.
+const MASKS_AT_ONCE: usize = 4;
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
