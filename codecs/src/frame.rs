@@ -194,6 +194,10 @@ impl FrameTable {
         self.spans.push(span);
     }
 
+    pub(crate) fn last_len(&self) -> usize {
+        self.spans.last().map_or(0, |span| span.len())
+    }
+
     /// Hands out the frames found in the first `end` bytes of `src`, whose first byte is at stream
     /// offset `at`.
     pub(crate) fn open<'a>(&'a mut self, src: &'a mut BytesMut, end: usize, at: u64) -> OpenBatch<'a> {

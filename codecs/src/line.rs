@@ -44,6 +44,8 @@ pub struct LineDecoder {
     ///
     /// Invariant between calls: `scanned <= src.len()`, and `scanned <= max_frame_len + 1` after `None`.
     scanned: usize,
+    /// Length of the last line that was handed out.
+    last_len: usize,
     state: State,
 }
 
@@ -78,7 +80,7 @@ impl LineDecoder {
     /// A decoder at the start of a stream.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { max_frame_len: limits.max_frame_len(), at: 0, scanned: 0, state: State::Start }
+        Self { max_frame_len: limits.max_frame_len(), at: 0, scanned: 0, last_len: 0, state: State::Start }
     }
 
     /// Finds every line that ends in `src`. The batch must be frozen (or dropped, which discards its
@@ -115,6 +117,15 @@ impl LineDecoder {
         self.at
     }
 
+    /// How many bytes the unfinished line in `src` still wants, if it is as long as the line before; 0 if
+    /// there is no such line.
+    ///
+    /// For whoever reads: room reserved for them now is room a long line need not be moved to later.
+    #[must_use]
+    pub fn expected(&self, src: &[u8]) -> usize {
+        if src.is_empty() { 0 } else { self.last_len.saturating_sub(src.len()) }
+    }
+
     /// The bytes at the start of `src` that the next call will skip, because they belong to a line that
     /// was reported as too long; without its LF. Empty when nothing is being skipped.
     ///
@@ -135,6 +146,10 @@ impl LineDecoder {
         stream: Stream,
     ) -> Result<Option<OpenBatch<'a>>, FrameError> {
         table.clear();
+        if self.scanned == src.len() && self.scanned <= self.max_frame_len && stream == Stream::Open {
+            // Nothing new: the call that ends every loop over `decode`.
+            return Ok(None);
+        }
         if !self.pass_mark(src, stream) || !self.pass_skipped(src) {
             return Ok(None);
         }
@@ -254,6 +269,7 @@ impl LineDecoder {
     fn hand_out<'a>(&mut self, src: &'a mut BytesMut, table: &'a mut FrameTable, end: usize) -> OpenBatch<'a> {
         let at = self.at;
         self.at += end as u64;
+        self.last_len = table.last_len();
         table.open(src, end, at)
     }
 

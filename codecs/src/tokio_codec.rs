@@ -110,16 +110,21 @@ fn as_item<T, E>(decoded: Result<Option<T>, CodecError<E>>) -> io::Result<Option
     }
 }
 
-/// To be called when a decoder wants more bytes: keeps reads from becoming small.
+/// To be called when a decoder wants more bytes, `expected` of them for the message it is at: keeps reads
+/// from becoming small, and long messages from being moved while they grow.
 ///
 /// Frames are split off the front of the read buffer, so what is left of it shrinks with every block.
 /// Once those frames are gone this takes their room back without allocating.
 #[inline]
-fn make_room(src: &mut BytesMut) {
-    if src.capacity() - src.len() < READ_LEN / 2 {
-        src.reserve(READ_LEN);
+fn make_room(src: &mut BytesMut, expected: usize) {
+    let expected = expected.min(MAX_EXPECTED);
+    if src.capacity() - src.len() < expected.max(READ_LEN / 2) {
+        src.reserve(expected.max(READ_LEN));
     }
 }
 
 /// What `FramedRead` starts with.
 const READ_LEN: usize = 8 << 10;
+
+/// More than this is not reserved on suspicion.
+const MAX_EXPECTED: usize = 1 << 20;

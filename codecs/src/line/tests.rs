@@ -136,6 +136,19 @@ fn unfinished_line_is_looked_at_once() {
 }
 
 #[test]
+fn a_line_is_expected_to_be_as_long_as_the_one_before() {
+    let mut decoder = LineDecoder::new(Limits::default());
+    let (mut table, mut src) = (FrameTable::new(), BytesMut::from(&b"a\nabcdef\n"[..]));
+    drop(decoder.decode(&mut src, &mut table).unwrap());
+    assert_eq!(decoder.expected(&src), 0);
+    src.extend_from_slice(b"ab");
+    assert!(decoder.decode(&mut src, &mut table).unwrap().is_none());
+    assert_eq!(decoder.expected(&src), 4);
+    src.extend_from_slice(b"cdefgh");
+    assert_eq!(decoder.expected(&src), 0);
+}
+
+#[test]
 fn encoder_blanks_or_refuses_line_ends() {
     let encode = |bytes: &'static [u8], line_ends| {
         let encoder = LineEncoder::new(line_ends);

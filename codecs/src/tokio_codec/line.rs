@@ -200,7 +200,7 @@ impl Lines {
         let open = self.decoder.decode(src, &mut self.table).map_err(CodecError::Codec)?;
         let batch = open.map(|open| open.freeze());
         if batch.is_none() {
-            make_room(src);
+            make_room(src, self.decoder.expected(src));
         }
         Ok(batch)
     }
