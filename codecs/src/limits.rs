@@ -20,6 +20,7 @@ use crate::LimitError;
 pub struct Limits {
     /// Invariant: `1 <= max_frame_len <= MAX_FRAME_LEN_CEILING`.
     max_frame_len: u32,
+    max_field_len: u16,
     max_depth: u32,
     max_id_len: u32,
     max_batch_len: u32,
@@ -33,6 +34,15 @@ impl Limits {
     #[must_use]
     pub fn max_frame_len(&self) -> usize {
         self.max_frame_len as usize
+    }
+
+    /// Longest type and longest id of one SSE event, in bytes. Default: 4 KiB, because a client sends the
+    /// last event id back in an HTTP header.
+    ///
+    /// Cost: a decoder keeps a copy of the last event id and of the type of an unfinished event.
+    #[must_use]
+    pub fn max_field_len(&self) -> usize {
+        usize::from(self.max_field_len)
     }
 
     /// Deepest nesting of JSON arrays and objects that an envelope parser follows. Default: 1024.
@@ -69,6 +79,13 @@ impl Limits {
         Ok(self)
     }
 
+    /// Sets [`max_field_len`](Self::max_field_len).
+    #[must_use]
+    pub fn with_max_field_len(mut self, bytes: u16) -> Self {
+        self.max_field_len = bytes;
+        self
+    }
+
     /// Sets [`max_depth`](Self::max_depth).
     #[must_use]
     pub fn with_max_depth(mut self, levels: u32) -> Self {
@@ -93,7 +110,13 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_frame_len: 64 << 20, max_depth: 1024, max_id_len: 1 << 10, max_batch_len: 256 }
+        Self {
+            max_frame_len: 64 << 20,
+            max_field_len: 4 << 10,
+            max_depth: 1024,
+            max_id_len: 1 << 10,
+            max_batch_len: 256,
+        }
     }
 }
 

@@ -1,0 +1,443 @@
+//! [`SseDecoder`]: what is kept between reads, for read buffers and for shared bodies. What happens
+//! within a read is in [`super::scan`].
+
+use std::{fmt, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{
+    event::{EventBatch, EventTable, Place, Text},
+    scan::{Block, Cursor, Ended, Open, Owned, Scan, Shared, span},
+};
+use crate::{FrameError, Limits};
+
+/// Cuts a byte stream into events.
+///
+/// # Contract
+///
+/// For a transport that reads into a buffer of its own:
+///
+/// ```text
+/// loop {
+///     read more bytes to the end of `src`
+///     while let Some(batch) = decoder.decode(&mut src, &mut table)? { use the batch }
+/// }
+/// at end of stream: while let Some(batch) = decoder.finish(&mut src, &mut table)? { … }
+/// ```
+///
+/// `src` is the decoder's between the calls: append to it, change nothing. For bodies that come as shared
+/// [`Bytes`], for example from an HTTP library, without copying them into a buffer first:
+///
+/// ```text
+/// for each body { while let Some(batch) = decoder.push(&mut body, &mut table)? { use the batch } }
+/// ```
+///
+/// A decoder is used in one of the two ways, for one stream. Both say the same for the same bytes.
+///
+/// `Ok(None)` means "more bytes, please". After an error the loop goes on: the rest of the event that was
+/// too large is skipped, and the next one is whole. Results come in stream order.
+///
+/// # What is kept of an unfinished event
+///
+/// Its data, joined, and the bytes of an unfinished `data`, `event`, `id` or `retry` line: at most
+/// [`max_frame_len`](Limits::max_frame_len) `+ 1` bytes of data, and one short field. Never a comment, nor
+/// a field nobody knows, however long. The data is held against the limit while the event, and even the line,
+/// is still incomplete; the type and the id of an event each against
+/// [`max_field_len`](Limits::max_field_len), with the same error and that limit in it.
+///
+/// (Of a limit close to 4 GiB, 128 KiB are taken off: spans are of `u32`.)
+///
+/// Every byte is looked at once, however the stream is cut.
+///
+/// # Example
+///
+/// ```
+/// use bytes::BytesMut;
+/// use shadowcat_codecs::{FrameError, Limits, sse::{EventTable, SseDecoder}};
+///
+/// let mut decoder = SseDecoder::new(Limits::default());
+/// let mut table = EventTable::new();
+/// let mut src = BytesMut::from("id: 7\ndata: {\"a\":\ndata: 1}\n\nevent: done\nda");
+///
+/// let batch = decoder.decode(&mut src, &mut table)?.expect("an event ends here");
+/// let event = batch.iter().next().expect("a batch is never empty");
+/// assert_eq!(event.data(), b"{\"a\":\n1}");
+/// assert_eq!((event.event(), event.id()), (&b"message"[..], Some(&b"7"[..])));
+/// assert!(decoder.finish(&mut src, &mut table)?.is_none(), "an unfinished event is dropped");
+/// # Ok::<(), FrameError>(())
+/// ```
+#[derive(Clone)]
+pub struct SseDecoder {
+    limits: Limits,
+    /// Stream offset of the first byte behind the data that is kept: of the current line's first byte, or
+    /// of the next byte if the line is ignored.
+    line_at: u64,
+    line: Line,
+    /// Bytes of the current line known to hold no line end; all of them are kept.
+    scanned: usize,
+    /// Invariant between passes: the data, if any, is the first bytes of what is kept (`src` or `kept`),
+    /// and nothing else is in a block.
+    open: Open,
+    /// What [`Place::Carried`] means for the open event's type.
+    event: Text,
+    /// What [`Place::Carried`] means for the id.
+    id: Text,
+    last_id: Option<Text>,
+    retry: Option<u64>,
+    /// An error that waits until the events before it are handed out.
+    refused: Option<FrameError>,
+    /// What was begun in earlier bodies: the open event's data, and the unfinished line.
+    kept: BytesMut,
+}
+
+/// The current line, as far as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// The stream has begun with this many bytes of a byte order mark, and nothing else.
+    Mark(usize),
+    /// Nothing was read since a CR; an LF belongs to it.
+    AfterCr,
+    /// What was read of the line, if anything, is kept.
+    Kept,
+    /// The line is of no interest; what was read of it is not kept.
+    Ignored,
+}
+
+impl SseDecoder {
+    /// A decoder at the start of a stream.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let max_event_len = limits.max_frame_len().min(MAX_PASS_LEN - 2 * usize::from(u16::MAX));
+        Self {
+            limits: limits.with_max_frame_len(max_event_len).unwrap_or(limits),
+            line_at: 0,
+            line: Line::Mark(0),
+            scanned: 0,
+            open: Open::NOTHING,
+            event: Text::EMPTY,
+            id: Text::EMPTY,
+            last_id: None,
+            retry: None,
+            refused: None,
+            kept: BytesMut::new(),
+        }
+    }
+
+    /// Finds every event that ends in `src`. No copy, but for events of several `data` lines, which are
+    /// joined where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::MessageTooLarge`], once for each event that is too large. The decoder goes on.
+    pub fn decode(&mut self, src: &mut BytesMut, table: &mut EventTable) -> Result<Option<EventBatch>, FrameError> {
+        table.clear();
+        loop {
+            if let Some(error) = self.refused.take() {
+                return Err(error);
+            }
+            if src.len() <= self.open.data.data_len() + self.scanned {
+                return Ok(None);
+            }
+            if let Some(batch) = self.pass(src, table) {
+                return Ok(Some(batch));
+            }
+        }
+    }
+
+    /// As [`decode`](Self::decode) when no more bytes will come: the unfinished event is dropped, as the
+    /// specification has it. Call it until it returns `None`; `src` is empty then.
+    ///
+    /// After [`push`](Self::push) there is nothing to finish.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode).
+    pub fn finish(&mut self, src: &mut BytesMut, table: &mut EventTable) -> Result<Option<EventBatch>, FrameError> {
+        if let Some(batch) = self.decode(src, table)? {
+            return Ok(Some(batch));
+        }
+        src.clear();
+        self.scanned = 0;
+        self.open = Open { id: self.open.id, ..Open::NOTHING };
+        Ok(None)
+    }
+
+    /// Finds every event that ends in `body`, the next bytes of the stream, and takes them off its front.
+    /// Events that lie in `body` as they are become slices of it. Copied are: data of several lines,
+    /// and what belongs to an event that began in an earlier body or goes on in a later one.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::MessageTooLarge`], once for each event that is too large. The decoder goes on.
+    pub fn push(&mut self, body: &mut Bytes, table: &mut EventTable) -> Result<Option<EventBatch>, FrameError> {
+        table.clear();
+        loop {
+            if let Some(error) = self.refused.take() {
+                return Err(error);
+            }
+            if body.is_empty() {
+                return Ok(None);
+            }
+            if self.scanned > 0 {
+                self.extend_line(body, table);
+            } else if let Some(batch) = self.pass_shared(body, table) {
+                return Ok(Some(batch));
+            }
+        }
+    }
+
+    /// The id of the last event that ended, dispatched or not: what a client sends as `Last-Event-ID` when
+    /// it connects again. `None` if the stream had none so far.
+    #[must_use]
+    pub fn last_id(&self) -> Option<&[u8]> {
+        self.last_id.as_ref().map(Text::bytes)
+    }
+
+    /// How long the stream has asked its client to wait before it connects again. In force as soon as the
+    /// line has ended, with or without an event.
+    #[must_use]
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry.map(Duration::from_millis)
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// One pass over `src`: hands out its events and leaves what must be kept at its start.
+    fn pass(&mut self, src: &mut BytesMut, table: &mut EventTable) -> Option<EventBatch> {
+        let window = src.len().min(MAX_PASS_LEN);
+        let data_len = self.open.data.data_len();
+        let first = data_len + self.pass_over(src.get(data_len..window).unwrap_or_default());
+        let from = self.cursor(first, data_len + self.scanned);
+        let base = self.line_at - data_len as u64;
+
+        let bytes = src.get_mut(..window).unwrap_or_default();
+        let (to, mut ended) = self.scan(Owned(bytes), table, base, from);
+        let carried = self.take_in(&mut ended, src, table.is_empty());
+        self.line_at = base + to.line as u64;
+
+        // Behind the events: the open event's data, what is between it and the current line, that line.
+        let keep_from = if let Place::Block(data) = ended.open.data { data.start() } else { to.line };
+        let batch = match carried {
+            Some((event, id)) => {
+                let block = src.split_to(keep_from).freeze();
+                Some(EventBatch::new(block, Bytes::new(), table, event, id))
+            }
+            None => {
+                src.advance(keep_from);
+                None
+            }
+        };
+        let data_len = ended.open.data.data_len();
+        cut_out(src, data_len, to.line - keep_from);
+        self.open = ended.open;
+        if self.open.data != Place::Nowhere {
+            self.open.data = Place::Block(span(0, data_len));
+        }
+        batch
+    }
+
+    /// One pass over `body`, when no line is unfinished.
+    fn pass_shared(&mut self, body: &mut Bytes, table: &mut EventTable) -> Option<EventBatch> {
+        let window = body.len().min(MAX_PASS_LEN - self.kept.len());
+        let first = self.pass_over(body.get(..window).unwrap_or_default());
+        let (from, base) = (self.cursor(first, first), self.line_at);
+
+        let mut kept = std::mem::take(&mut self.kept);
+        let bytes = body.get(..window).unwrap_or_default();
+        let (to, mut ended) = self.scan(Shared { block: bytes, joined: &mut kept }, table, base, from);
+        let carried = self.take_in(&mut ended, bytes, table.is_empty());
+        self.line_at = base + to.line as u64;
+
+        let joined_len = match ended.open.data {
+            Place::Block(data) => {
+                let joined_len = kept.len();
+                keep(&mut kept, data.of(bytes));
+                joined_len
+            }
+            Place::Joined(data) => data.start(),
+            Place::Nowhere | Place::Carried => kept.len(),
+        };
+        let joined = if joined_len > 0 { kept.split_to(joined_len).freeze() } else { Bytes::new() };
+        if ended.open.data != Place::Nowhere {
+            ended.open.data = Place::Joined(span(0, kept.len()));
+        }
+        keep(&mut kept, bytes.get(to.line..to.scanned).unwrap_or_default());
+        let block = body.split_to(to.scanned);
+        (self.kept, self.open) = (kept, ended.open);
+        let (event, id) = carried?;
+        Some(EventBatch::new(block, joined, table, event, id))
+    }
+
+    /// Takes more of the unfinished line, which is kept, off the front of `body`: to its end, or as much as
+    /// there is and as may be kept.
+    fn extend_line(&mut self, body: &mut Bytes, table: &mut EventTable) {
+        let mut kept = std::mem::take(&mut self.kept);
+        let data_len = self.open.data.data_len();
+        let base = self.line_at - data_len as u64;
+        // What is longer than this is refused for one reason or another.
+        let longest = self.limits.max_frame_len() + self.limits.max_field_len() + LONGEST_NAME;
+        let room = longest.saturating_sub(kept.len());
+        let piece = body.get(..room.min(body.len())).unwrap_or_default();
+        let line_end = memchr::memchr2(b'\r', b'\n', piece);
+        let piece = piece.get(..line_end.unwrap_or(piece.len())).unwrap_or_default();
+        keep(&mut kept, piece);
+        let piece_len = piece.len();
+
+        if self.open.data != Place::Nowhere {
+            self.open.data = Place::Block(span(0, data_len));
+        }
+        let limits = self.limits;
+        let mut scan = Scan::new(Owned(&mut kept), &mut table.found, self.open, &limits, base);
+        let line_is_kept = if line_end.is_some() {
+            let end = scan.block.bytes().len();
+            scan.line(data_len, end);
+            false
+        } else {
+            scan.keeps(data_len)
+        };
+        let mut ended = scan.end();
+        self.take_in(&mut ended, &kept, true);
+
+        if let Some(line_end) = line_end {
+            self.line = if body.get(line_end) == Some(&b'\r') { Line::AfterCr } else { Line::Kept };
+        } else if !line_is_kept {
+            self.line = Line::Ignored;
+        }
+        let taken = piece_len + usize::from(line_end.is_some());
+        body.advance(taken);
+        if line_is_kept {
+            self.scanned += taken;
+        } else {
+            self.line_at += (self.scanned + taken) as u64;
+            self.scanned = 0;
+            match ended.open.data {
+                Place::Block(data) => {
+                    kept.truncate(data.end());
+                    kept.advance(data.start());
+                }
+                _ => kept.clear(),
+            }
+        }
+        if let Place::Block(data) = ended.open.data {
+            ended.open.data = Place::Joined(span(0, data.len()));
+        }
+        (self.kept, self.open) = (kept, ended.open);
+    }
+
+    /// Passes over what comes before the first line of interest: a byte order mark, the rest of a line
+    /// that is ignored. Returns how many bytes that are.
+    fn pass_over(&mut self, bytes: &[u8]) -> usize {
+        let mut passed = 0;
+        if let Line::Mark(matched) = self.line {
+            let mark = BYTE_ORDER_MARK.iter().skip(matched);
+            passed = mark.zip(bytes).take_while(|(mark, byte)| mark == byte).count();
+            self.line = match matched + passed {
+                0 if !bytes.is_empty() => Line::Kept,
+                3 => Line::Kept,
+                matched if passed == bytes.len() => Line::Mark(matched),
+                // Bytes of a mark that is none begin the name of a field nobody knows.
+                _ => Line::Ignored,
+            };
+        }
+        if self.line == Line::Ignored {
+            let rest = bytes.get(passed..).unwrap_or_default();
+            let line_end = memchr::memchr2(b'\r', b'\n', rest);
+            if let Some(line_end) = line_end {
+                self.line = if rest.get(line_end) == Some(&b'\r') { Line::AfterCr } else { Line::Kept };
+            }
+            passed += line_end.map_or(rest.len(), |line_end| line_end + 1);
+        }
+        passed
+    }
+
+    fn cursor(&self, line: usize, scanned: usize) -> Cursor {
+        Cursor { line, scanned: scanned.max(line), after_cr: self.line == Line::AfterCr }
+    }
+
+    /// Runs one pass and notes how its last line stands. `line` of the cursor returned is where that line
+    /// starts, or behind everything if it is ignored.
+    fn scan<B: Block>(&mut self, block: B, table: &mut EventTable, base: u64, from: Cursor) -> (Cursor, Ended) {
+        let len = block.bytes().len();
+        let mut scan = Scan::new(block, &mut table.found, self.open, &self.limits, base);
+        let mut to = scan.run(from);
+        let ignored = self.line == Line::Ignored || to.scanned == len && to.line < len && !scan.keeps(to.line);
+        let marked = matches!(self.line, Line::Mark(_));
+        if ignored {
+            self.line = Line::Ignored;
+            to.line = to.scanned;
+        } else if !marked {
+            self.line = if to.after_cr { Line::AfterCr } else { Line::Kept };
+        }
+        self.scanned = to.scanned - to.line;
+        (to, scan.end())
+    }
+
+    /// Takes in what a pass over `bytes` has changed. Returns the texts its events are to be read with, if
+    /// there are any.
+    fn take_in(&mut self, ended: &mut Ended, bytes: &[u8], no_events: bool) -> Option<(Text, Text)> {
+        let carried = (!no_events).then(|| (self.event.clone(), self.id.clone()));
+        if let Some(place) = ended.last_id {
+            self.last_id = match place {
+                Place::Nowhere | Place::Joined(_) => None,
+                Place::Carried => Some(self.id.clone()),
+                Place::Block(span) => Some(Text::copied(span.of(bytes))),
+            };
+        }
+        if let Place::Block(span) = ended.open.id {
+            self.id = Text::copied(span.of(bytes));
+            ended.open.id = Place::Carried;
+        }
+        if let Place::Block(span) = ended.open.event {
+            self.event = Text::copied(span.of(bytes));
+            ended.open.event = Place::Carried;
+        }
+        self.retry = ended.retry.or(self.retry);
+        self.refused = ended.refused;
+        carried
+    }
+}
+
+impl fmt::Debug for SseDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limits, line_at, line, scanned, open, .. } = self;
+        f.debug_struct("SseDecoder")
+            .field("limits", limits)
+            .field("line_at", line_at)
+            .field("line", line)
+            .field("scanned", scanned)
+            .field("open", open)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes the bytes of `src` from `start` up to `end` out. What is behind them came in the latest read, so
+/// that no byte is moved twice.
+fn cut_out(src: &mut BytesMut, start: usize, end: usize) {
+    if start < end {
+        let len = src.len();
+        src.copy_within(end.., start);
+        src.truncate(len - (end - start));
+    }
+}
+
+/// A named copy: of a shared body, what belongs to an event that goes on in the next one.
+fn keep(kept: &mut BytesMut, bytes: &[u8]) {
+    if kept.capacity() - kept.len() < bytes.len() {
+        kept.reserve(bytes.len().max(MIN_KEPT_LEN));
+    }
+    kept.extend_from_slice(bytes);
+}
+
+const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
+/// `event: `, `retry: ` and a byte that is too much.
+const LONGEST_NAME: usize = 8;
+
+/// Spans are of `u32`.
+const MAX_PASS_LEN: usize = u32::MAX as usize;
+
+/// Small events that span bodies share one allocation until it is used up.
+const MIN_KEPT_LEN: usize = 1 << 10;
