@@ -27,6 +27,7 @@ pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode,
     };
     match args.task {
         Task::Proxy(args) => proxy::run(*args),
+        Task::Pipe(args) => crate::filter::run(args.into_options()?),
         Task::Demo(args) => crate::demo::run(args.calls),
         Task::DemoServer => crate::demo::serve(),
     }

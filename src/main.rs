@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod filter;
 
 use std::process::ExitCode;
 

@@ -1,16 +1,26 @@
 //! What we say beside the wire: log lines and the server's stderr, on our stderr.
 //!
 //! Never on stdout, never a payload. Lines go through a bounded queue to a thread of their own, because a
-//! client may leave our stderr unread, and then a plain write would stop the session; what does not fit is
-//! dropped and counted.
+//! client may leave our stderr unread, and then a plain write would stop the session. A server's lines wait
+//! for room in the queue, but not for ever: a reader that takes nothing for [`PATIENCE`] loses lines, which
+//! are counted, instead of stopping the server.
 
 use std::{
-    fmt,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as blocking,
+    },
+    thread,
+    time::Duration,
 };
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{filter::LevelFilter, fmt::writer::BoxMakeWriter};
+use tokio::{
+    sync::mpsc::{self, Receiver, Sender, error::TrySendError},
+    time::timeout,
+};
+use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,63 +33,162 @@ pub enum LogFormat {
     Json,
 }
 
-/// Keeps the log going; dropping it writes out what is queued, for a moment at most.
+/// Keeps the log going; end it with [`finish`](Self::finish).
 #[derive(Debug)]
-#[must_use = "the log ends when this is dropped"]
+#[must_use = "what is queued is written out by `finish`"]
 pub struct Log {
-    queue: NonBlocking,
+    queue: Queue,
     format: LogFormat,
-    dropped: ErrorCounter,
-    _thread: WorkerGuard,
+    /// Hears of the thread's end.
+    ended: blocking::Receiver<()>,
+}
+
+/// The way to the thread that writes.
+#[derive(Debug, Clone)]
+struct Queue {
+    lines: Sender<Line>,
+    /// Lines that found no room.
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Line {
+    Write(Vec<u8>),
+    /// Nothing comes behind this.
+    End,
 }
 
 impl Log {
     /// Sends everything that is logged in this process, up to `level`, to stderr. `None` logs nothing.
     pub fn start(level: Option<tracing::Level>, format: LogFormat) -> Self {
-        let builder = NonBlockingBuilder::default().buffered_lines_limit(MAX_QUEUED).lossy(true);
-        let (queue, thread) = builder.thread_name("log").finish(io::stderr());
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
+        let (end, ended) = blocking::channel();
+        let queue = Queue { lines: sender, dropped: Arc::default() };
+        thread::spawn(move || {
+            write_lines(receiver);
+            // Whoever waited may have lost patience.
+            let _ = end.send(());
+        });
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level.map_or(LevelFilter::OFF, LevelFilter::from_level))
-            .with_writer(BoxMakeWriter::new(queue.clone()))
-            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+            .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
+            .with_writer(queue.clone());
         // Only the first log of a process is its log; a second changes nothing.
         let _first = match format {
             LogFormat::Text => tracing::subscriber::set_global_default(subscriber.finish()),
             LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().finish()),
         };
-        let dropped = queue.error_counter();
-        Self { queue, format, dropped, _thread: thread }
+        Self { queue, format, ended }
     }
 
-    /// A taker for a server's stderr lines: each is passed on with `name` before it, at every level.
-    pub fn server_lines(&self, name: String) -> impl FnMut(&[u8]) + use<> {
-        let (mut queue, format) = (self.queue.clone(), self.format);
-        move |line| {
-            let text = String::from_utf8_lossy(line);
-            let line = match format {
-                LogFormat::Text => format!("[{name}] {text}\n"),
-                LogFormat::Json => format!("{}\n", serde_json::json!({"server": name, "stderr": text})),
-            };
-            // The queue takes or drops it; it has no other error.
-            let _ = queue.write_all(line.as_bytes());
+    /// A taker for a server's stderr lines: each is passed on with `name` before it, whatever the level.
+    pub fn server_lines(&self, name: String) -> impl AsyncFnMut(&[u8]) + use<> {
+        let (queue, format) = (self.queue.clone(), self.format);
+        let mut is_patient = true;
+        async move |line: &[u8]| {
+            let line = server_line(&name, line, format);
+            is_patient = queue.push_or_wait(line, is_patient).await;
         }
     }
 
-    /// Lines that were dropped because stderr was not read fast enough.
-    #[must_use]
-    pub fn dropped_lines(&self) -> usize {
-        self.dropped.dropped_lines()
+    /// Writes out what is queued, for a moment at most if nobody reads it.
+    pub fn finish(self) {
+        match self.queue.dropped.load(Ordering::Relaxed) {
+            0 => {}
+            lines => tracing::warn!(lines, "lines were lost because stderr was not read"),
+        }
+        // Both fail only where nobody reads; then there is nobody to write to.
+        let _ = self.queue.lines.try_send(Line::End);
+        let _ = self.ended.recv_timeout(PATIENCE);
     }
 }
 
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        })
+impl Queue {
+    /// Queues a line, or counts it as lost.
+    fn push(&self, line: Vec<u8>) {
+        if self.lines.try_send(Line::Write(line)).is_err() {
+            self.lost();
+        }
+    }
+
+    /// Queues a line. Waits for room if `is_patient`. Returns whether waiting makes sense the next time.
+    async fn push_or_wait(&self, line: Vec<u8>, is_patient: bool) -> bool {
+        let line = match self.lines.try_send(Line::Write(line)) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(line)) if is_patient => line,
+            Err(_) => {
+                self.lost();
+                return false;
+            }
+        };
+        let has_room = matches!(timeout(PATIENCE, self.lines.send(line)).await, Ok(Ok(())));
+        if !has_room {
+            self.lost();
+        }
+        has_room
+    }
+
+    fn lost(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One event of the log is one write, and so one line.
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line.to_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> &'a Self {
+        self
+    }
+}
+
+fn server_line(name: &str, line: &[u8], format: LogFormat) -> Vec<u8> {
+    match format {
+        LogFormat::Text => [b"[", name.as_bytes(), b"] ", line, b"\n"].concat(),
+        LogFormat::Json => {
+            let text = String::from_utf8_lossy(line);
+            format!("{}\n", serde_json::json!({"server": name, "stderr": text})).into_bytes()
+        }
+    }
+}
+
+/// The thread's life: until the end is queued, or stderr is gone.
+fn write_lines(mut lines: Receiver<Line>) {
+    let mut gathered = Vec::new();
+    while let Some(Line::Write(line)) = lines.blocking_recv() {
+        gathered.clear();
+        gathered.extend_from_slice(&line);
+        let mut is_last = false;
+        while gathered.len() < MAX_GATHERED {
+            match lines.try_recv() {
+                Ok(Line::Write(line)) => gathered.extend_from_slice(&line),
+                Ok(Line::End) => {
+                    is_last = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        if io::stderr().write_all(&gathered).is_err() || is_last {
+            return;
+        }
     }
 }
 
 /// Most lines that wait for stderr: with the longest lines there are, about 8 MiB.
 const MAX_QUEUED: usize = 1024;
+/// Bytes that are gathered for one write.
+const MAX_GATHERED: usize = 64 << 10;
+/// How long a reader of stderr may take nothing before it loses lines.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -14,6 +14,9 @@ use crate::{
     block::{self, BLOCK_LEN, GROUP_BLOCKS, GROUP_LEN},
 };
 
+mod runs;
+pub use runs::{LineRun, LineRuns};
+
 /// Cuts a byte stream into lines.
 ///
 /// # Contract

@@ -5,6 +5,10 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use shadowcat::telemetry::LogFormat;
+use shadowcat_codecs::{Limits, line::LineEnds};
+
+use super::exit::{Failure, USAGE};
+use crate::filter::{Framing, JsonCheck, OnInvalid, Options, Output};
 
 /// Puts any MCP client in front of any MCP server and forwards the exact bytes.
 #[derive(Debug, Parser)]
@@ -19,6 +23,8 @@ pub(crate) struct Args {
 pub(crate) enum Task {
     /// Forward between a client on stdin and stdout and a server started as a child
     Proxy(Box<ProxyArgs>),
+    /// Turn lines into events and back: the codecs as a filter, from FILE or stdin to stdout
+    Pipe(PipeArgs),
     /// Run a built-in server behind the proxy and a client through it, and show what crossed and its cost
     Demo(DemoArgs),
     /// The built-in server of `demo`
@@ -67,6 +73,43 @@ pub(crate) struct ProxyArgs {
     pub(crate) log: LogArgs,
 }
 
+/// Arguments of `shadowcat pipe`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Example: curl -sN URL | shadowcat pipe --from sse | jq -r .choices[0].delta.content")]
+pub(crate) struct PipeArgs {
+    /// Framing of the input
+    #[arg(long, value_name = "FRAMING", default_value = "lines")]
+    from: Framing,
+
+    /// Form of the output
+    #[arg(long, value_name = "FORM", default_value = "lines")]
+    to: Output,
+
+    /// Check the JSON of each frame
+    #[arg(long, value_name = "CHECK", default_value = "off")]
+    json: JsonCheck,
+
+    /// What to do with a frame that fails the check
+    #[arg(long, value_name = "WHAT", default_value = "skip")]
+    on_invalid: OnInvalid,
+
+    /// What to do with a line end inside a payload that the output cannot carry, where JSON is not checked
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    newlines: Newlines,
+
+    /// Longest frame; longer ones are refused
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    max_frame_len: ByteSize,
+
+    /// Say on stderr how much crossed, and how fast
+    #[arg(long)]
+    stats: bool,
+
+    /// Read this instead of stdin
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
 /// How much is logged, and how.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LogArgs {
@@ -88,6 +131,14 @@ pub(crate) struct DemoArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum Newlines {
+    /// Refuse the frame
+    Refuse,
+    /// Write a space in its place
+    Space,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum LogLevel {
     Off,
     Error,
@@ -101,6 +152,25 @@ pub(crate) enum LogLevel {
 pub(crate) enum LogFormatName {
     Text,
     Json,
+}
+
+impl PipeArgs {
+    pub(crate) fn into_options(self) -> Result<Options, Failure> {
+        let Self { from, to, json, on_invalid, newlines, max_frame_len, stats, file } = self;
+        let line_ends = match newlines {
+            Newlines::Refuse => LineEnds::Refuse,
+            Newlines::Space => LineEnds::Blank,
+        };
+        let limits = frame_limits(max_frame_len)?;
+        Ok(Options { from, to, json, on_invalid, line_ends, limits, stats, file })
+    }
+}
+
+/// The default limits with this length of a frame.
+pub(crate) fn frame_limits(max_frame_len: ByteSize) -> Result<Limits, Failure> {
+    let max_frame_len = usize::try_from(max_frame_len.as_u64()).unwrap_or(usize::MAX);
+    let limits = Limits::default().with_max_frame_len(max_frame_len);
+    limits.map_err(|error| Failure::new(USAGE, format!("--max-frame-len: {error}")))
 }
 
 impl From<LogLevel> for Option<tracing::Level> {

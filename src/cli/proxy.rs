@@ -8,11 +8,10 @@ use shadowcat::{
     telemetry::Log,
     transport::stdio,
 };
-use shadowcat_codecs::Limits;
 use tokio::runtime;
 
 use super::{
-    args::ProxyArgs,
+    args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME, UPSTREAM, USAGE},
 };
 
@@ -37,10 +36,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let outcome = runtime.block_on(proxied(&plan, &log));
     // A helper thread may still be waiting for a file or a terminal; it ends with the process.
     runtime.shutdown_background();
-    if log.dropped_lines() > 0 {
-        tracing::warn!(lines = log.dropped_lines(), "log lines were dropped because stderr was not read");
-    }
-    drop(log);
+    log.finish();
     judge(&outcome?)
 }
 
@@ -55,10 +51,7 @@ impl Plan {
             let line = "no server to start: 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
             return Err(Failure::new(USAGE, line));
         };
-        let max_frame_len = usize::try_from(args.max_frame_len.as_u64()).unwrap_or(usize::MAX);
-        let limits = Limits::default()
-            .with_max_frame_len(max_frame_len)
-            .map_err(|error| Failure::new(USAGE, format!("--max-frame-len: {error}")))?;
+        let limits = frame_limits(args.max_frame_len)?;
         let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
         let mut command = Command::new(program).with_args(words);
         (command.env, command.env_clear, command.cwd) = (args.env, args.env_clear, args.cwd);

@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use shadowcat_codecs::{FrameBatch, line::LINE_END};
+use shadowcat_codecs::{
+    FrameBatch,
+    line::{LINE_END, LineRuns},
+};
 
 use crate::transport::Writer;
 
@@ -24,50 +27,37 @@ pub(super) struct Outbox {
     queue: VecDeque<Bytes>,
     /// Whether everything that was written may still be on its way through a helper thread.
     unflushed: bool,
+    /// Bytes of our own messages queued since the queue was last empty.
+    own_len: usize,
 }
 
 impl Outbox {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer: Some(writer), queue: VecDeque::new(), unflushed: false }
+        Self { writer: Some(writer), queue: VecDeque::new(), unflushed: false, own_len: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && !self.unflushed
     }
 
+    /// Whether so many messages of our own wait that their reader must not be able to cause more.
+    pub(super) fn is_full_of_replies(&self) -> bool {
+        self.own_len >= MAX_OWN_LEN
+    }
+
     /// Queues the frames of `batch`, except those whose index is in `dropped`, which is ascending.
     pub(super) fn push_batch(&mut self, batch: &FrameBatch, dropped: &[usize]) {
-        let (block, spans) = (batch.block(), batch.spans());
-        let mut dropped = dropped.iter().copied().peekable();
-        // The run that is being extended: its first byte, and the byte behind its last LF.
-        let mut run: Option<(usize, usize)> = None;
-        for (index, span) in spans.iter().enumerate() {
-            if dropped.next_if_eq(&index).is_some() {
-                continue;
-            }
-            let start = match run.take() {
-                Some((start, end)) if end == span.start() => start,
-                Some((start, end)) => {
-                    self.push(block.slice(start..end));
-                    span.start()
-                }
-                None => span.start(),
-            };
-            if block.get(span.end()) == Some(&b'\n') {
-                run = Some((start, span.end() + 1));
-            } else {
-                // A CR stands before the LF, or the stream ended without one.
-                self.push(block.slice(start..span.end()));
+        for run in LineRuns::new(batch, dropped) {
+            self.push(batch.block().slice(run.range));
+            if !run.has_line_end {
                 self.push(Bytes::from_static(LINE_END));
             }
-        }
-        if let Some((start, end)) = run {
-            self.push(block.slice(start..end));
         }
     }
 
     /// Queues one message of our own, without its line end.
     pub(super) fn push_line(&mut self, message: Bytes) {
+        self.own_len += message.len();
         self.push(message);
         self.push(Bytes::from_static(LINE_END));
     }
@@ -99,6 +89,7 @@ impl Outbox {
         self.writer = None;
         self.queue.clear();
         self.unflushed = false;
+        self.own_len = 0;
     }
 
     fn push(&mut self, slice: Bytes) {
@@ -127,6 +118,7 @@ impl Outbox {
             ready!(writer.poll_flush(cx))?;
             self.unflushed = false;
         }
+        self.own_len = 0;
         Poll::Ready(Ok(()))
     }
 }
@@ -145,38 +137,12 @@ fn advance(queue: &mut VecDeque<Bytes>, mut written: usize) {
 /// Most slices of one write. More would take longer to gather than a second call.
 const MAX_SLICES: usize = 64;
 
+/// Most bytes of our own messages that wait for a reader before nothing more is read from it.
+const MAX_OWN_LEN: usize = 64 << 10;
+
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
-    use shadowcat_codecs::{FrameTable, Limits, line::LineDecoder};
-
     use super::*;
-    use crate::transport::memory;
-
-    fn queued(bytes: &[u8], dropped: &[usize]) -> Vec<Bytes> {
-        let mut decoder = LineDecoder::new(Limits::default());
-        let (mut table, mut src) = (FrameTable::new(), BytesMut::from(bytes));
-        let mut outbox = Outbox::new(memory::pair(1).0.writer);
-        while let Some(open) = decoder.finish(&mut src, &mut table).unwrap() {
-            outbox.push_batch(&open.freeze(), dropped);
-        }
-        outbox.queue.into()
-    }
-
-    #[test]
-    fn neighbours_leave_as_one_slice() {
-        assert_eq!(queued(b"a\nbb\nccc\n", &[]), [&b"a\nbb\nccc\n"[..]]);
-    }
-
-    #[test]
-    fn what_is_not_forwarded_or_not_framed_as_we_do_splits_the_run() {
-        assert_eq!(queued(b"a\nbb\nccc\nd\n", &[1]), [&b"a\n"[..], b"ccc\nd\n"]);
-        assert_eq!(queued(b"a\n\nb\nc\n", &[]), [&b"a\n"[..], b"b\nc\n"]);
-        assert_eq!(queued(b"a\nb\r\nc\n", &[]), [&b"a\nb"[..], b"\n", b"c\n"]);
-        assert_eq!(queued(b"a\r\nb\r\n", &[]), [&b"a"[..], b"\n", b"b", b"\n"]);
-        assert_eq!(queued(b"a\nb", &[]), [&b"a\n"[..], b"b", b"\n"]);
-        assert_eq!(queued(b"a\nb\n", &[0, 1]), [&b""[..]; 0]);
-    }
 
     #[test]
     fn partial_writes_lose_nothing() {

@@ -71,6 +71,8 @@ struct Half {
     outbox: Outbox,
     told_ended: bool,
     told_gone: bool,
+    /// Whether nothing is read from this side until it has read our replies.
+    is_held: bool,
     oversized: Oversized,
     log: MessageLog,
 }
@@ -157,19 +159,22 @@ impl Pipe {
             Poll::Ready(Err(error)) => return target.lost(&error),
             Poll::Ready(Ok(())) => source.log.written(clock),
         }
+        // The target itself may have waited for this before anything more was read from it.
+        let waiting = if std::mem::take(&mut target.is_held) { Moved::On } else { Moved::No };
         if target.outbox.poll_reader_gone(cx).is_ready() {
             return target.lost(&io::ErrorKind::BrokenPipe.into());
         }
         if source.intake.has_ended() {
             let told = std::mem::replace(&mut source.told_ended, true);
-            return if told { Moved::No } else { Moved::For(Event::Ended(from)) };
+            return if told { waiting } else { Moved::For(Event::Ended(from)) };
         }
         // Whoever does not read our replies must not be able to fill memory with them.
-        if !source.outbox.is_empty() {
-            return Moved::No;
+        if source.outbox.is_full_of_replies() {
+            source.is_held = true;
+            return waiting;
         }
         match source.intake.poll_read(cx) {
-            Poll::Pending => return Moved::No,
+            Poll::Pending => return waiting,
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(error)) => tracing::warn!(%from, %error, "reading failed; taken as the end"),
         }
@@ -276,6 +281,7 @@ impl Half {
             outbox: Outbox::new(writer),
             told_ended: false,
             told_gone: false,
+            is_held: false,
             oversized: Oversized::default(),
             log: MessageLog::default(),
         }

@@ -110,7 +110,7 @@ pub async fn run(
     downstream: (Reader, Writer),
     keeper: &mut Keeper,
     child: Child,
-    log: impl FnMut(&[u8]),
+    log: impl AsyncFnMut(&[u8]),
     options: Options,
 ) -> io::Result<Outcome> {
     let Child { id, stdin, stdout, stderr } = child;
@@ -311,4 +311,4 @@ impl fmt::Display for Cause {
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How long its stderr may.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! A child's stderr: drained always, passed on line by line.
 //!
-//! A server whose stderr is full stands still, so reading never waits for whoever takes the lines. stderr is
-//! free text (MCP "stdio"): nothing is concluded from it. Lines longer than [`MAX_LINE`] are cut into pieces.
+//! A server whose stderr is full stands still, so whoever takes the lines must not make this wait for long.
+//! stderr is free text (MCP "stdio"): nothing is concluded from it. Lines longer than [`MAX_LINE`] are cut into pieces.
 
 use std::future::poll_fn;
 
@@ -19,8 +19,8 @@ pub struct ServerLog<F> {
     scanned: usize,
 }
 
-impl<F: FnMut(&[u8])> ServerLog<F> {
-    /// Passes each line, without its line end, to `line`, which must not block.
+impl<F: AsyncFnMut(&[u8])> ServerLog<F> {
+    /// Passes each line, without its line end, to `line`.
     pub fn new(reader: Reader, line: F) -> Self {
         Self { reader, line, buf: BytesMut::new(), scanned: 0 }
     }
@@ -34,26 +34,26 @@ impl<F: FnMut(&[u8])> ServerLog<F> {
         loop {
             self.buf.reserve(READ_SIZE);
             match poll_fn(|cx| self.reader.poll_read(cx, &mut self.buf)).await {
-                Ok(1..) => self.take_lines(),
+                Ok(1..) => self.take_lines().await,
                 Ok(0) | Err(_) => break,
             }
         }
         if !self.buf.is_empty() {
-            (self.line)(&self.buf);
+            (self.line)(&self.buf).await;
         }
     }
 
-    fn take_lines(&mut self) {
+    async fn take_lines(&mut self) {
         loop {
             let piece = self.buf.get(..=MAX_LINE).unwrap_or(&self.buf);
             let unseen = piece.get(self.scanned..).unwrap_or_default();
             if let Some(len) = unseen.iter().position(|&byte| byte == b'\n') {
                 let line = self.buf.split_to(self.scanned + len);
                 self.buf.advance(1);
-                (self.line)(line.strip_suffix(b"\r").unwrap_or(&line));
+                (self.line)(line.strip_suffix(b"\r").unwrap_or(&line)).await;
             } else if self.buf.len() >= MAX_LINE {
                 let piece = self.buf.split_to(MAX_LINE);
-                (self.line)(&piece);
+                (self.line)(&piece).await;
             } else {
                 self.scanned = self.buf.len();
                 return;
@@ -87,7 +87,7 @@ mod tests {
             }
             drop(here);
         };
-        let read = ServerLog::new(there.reader, |line: &[u8]| lines.push(line.to_owned())).run();
+        let read = ServerLog::new(there.reader, async |line: &[u8]| lines.push(line.to_owned())).run();
         tokio::join!(write, read);
         let lens: Vec<usize> = lines.iter().map(Vec::len).collect();
         assert_eq!(lens, [3, 3, 0, MAX_LINE, 10, 4]);
