@@ -42,7 +42,9 @@ impl Refused {
     /// A whole message that is JSON, but cannot be passed on without guessing what it means.
     #[cold]
     pub(super) fn new(limits: Limits, frame: &[u8], what: String) -> Self {
-        let mut scan = EnvelopeScan::new(limits);
+        // The frame is here already, so its id costs nothing more, however long it is.
+        let max_id_len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let mut scan = EnvelopeScan::new(limits.with_max_id_len(max_id_len));
         scan.feed(frame);
         Self { scan, reason: Reason::Refused { what } }
     }
