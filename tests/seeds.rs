@@ -1,0 +1,28 @@
+//! Every fuzz seed and every past finding, on stable, in each run: the bodies of the fuzz targets are
+//! ordinary functions.
+
+use std::{fs, path::Path};
+
+use shadowcat_codecs::fuzz;
+
+type Body = fn(&[u8]);
+
+/// One entry for each `[[bin]]` in `fuzz/Cargo.toml`; `tests/tidy.rs` compares the two lists.
+const TARGETS: [(&str, Body); 1] = [("line", fuzz::line)];
+
+#[test]
+fn every_seed_of_every_target_passes() {
+    for (target, body) in TARGETS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let seeds = fs::read_dir(&folder).unwrap_or_else(|error| panic!("no seeds in {}: {error}", folder.display()));
+        let mut replayed = 0;
+        for seed in seeds {
+            let seed = seed.unwrap().path();
+            let input = fs::read(&seed).unwrap();
+            let caught = std::panic::catch_unwind(|| body(&input));
+            assert!(caught.is_ok(), "seed {} breaks target {target}", seed.display());
+            replayed += 1;
+        }
+        assert!(replayed > 0, "target {target} has no seeds: put some into {}", folder.display());
+    }
+}
