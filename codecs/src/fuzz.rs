@@ -31,7 +31,7 @@ impl<'a> CutStream<'a> {
     fn ways(&self) -> impl Iterator<Item = Vec<&'a [u8]>> {
         let short = if self.stream.len() <= MAX_SHORT { self.stream.len() } else { 0 };
         let (stream, as_told) = (self.stream, self.as_told());
-        let single_cuts = (1..short).map(move |at| <[_; 2]>::from(stream.split_at(at)).to_vec());
+        let single_cuts = (1..short).map(move |at| <[_; 2]>::from(stream.split_at(at)).into());
         [vec![stream], as_told, stream.chunks(1).collect()].into_iter().chain(single_cuts)
     }
 
