@@ -1,5 +1,6 @@
 //! Line decoder: tables, and the chunking law over every cut.
 
+use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
