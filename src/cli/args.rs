@@ -69,6 +69,14 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
 
+    /// How long the server may take to end after its input has ended, before it gets SIGTERM
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5s")]
+    pub(crate) shutdown_grace: Duration,
+
+    /// How long it may take after SIGTERM, before it gets SIGKILL
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2s")]
+    pub(crate) kill_after: Duration,
+
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -205,12 +213,22 @@ fn parse_env(typed: &str) -> Result<(OsString, OsString), String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use shadowcat::supervise::ladder::Times;
 
     use super::*;
 
     #[test]
     fn definition_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn shutdown_takes_as_long_as_the_library_says_unless_told_otherwise() {
+        let Task::Proxy(args) = Args::parse_from(["shadowcat", "proxy", "--", "server"]).task else {
+            panic!("a proxy was asked for");
+        };
+        let times = Times { grace: args.shutdown_grace, term: args.kill_after };
+        assert_eq!(times, Times::default());
     }
 
     #[test]

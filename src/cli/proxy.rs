@@ -56,7 +56,8 @@ impl Plan {
         let mut command = Command::new(program).with_args(words);
         (command.env, command.env_clear, command.cwd) = (args.env, args.env_clear, args.cwd);
         let (max_pending, drain) = (args.max_pending, args.drain_timeout);
-        let options = Options { limits, max_pending, shutdown: Times::default(), drain };
+        let shutdown = Times { grace: args.shutdown_grace, term: args.kill_after };
+        let options = Options { limits, max_pending, shutdown, drain };
         Ok(Self { command, name, options })
     }
 }
