@@ -1,0 +1,157 @@
+//! `cargo bench --bench pipe`: what the proxy adds between a client and a server, beside two `cat`s.
+//!
+//! Whole processes on real pipes, in turns in one run: directly, through `cat` on either side (the floor: what any
+//! two processes in between cost), and through `shadowcat proxy`. Closed loop: one call at a time, the median of
+//! their times. Pipelined: many messages one way and back, as fast as they go. Read the ratios; pin it to one core
+//! (`taskset -c 0`) to take wake-ups across cores out.
+
+#![expect(clippy::expect_used, reason = "a benchmark that cannot go on should stop")]
+#![expect(clippy::disallowed_methods, reason = "a stopwatch")]
+#![expect(clippy::indexing_slicing, reason = "three routes, always")]
+
+use std::{
+    env,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const PROXY: &str = env!("CARGO_BIN_EXE_shadowcat");
+
+/// In front of a server command.
+const ROUTES: [(&str, &str); 3] = [("direct", "exec"), ("two cats", "cat |"), ("shadowcat", "exec \"$0\" proxy --")];
+
+/// A server behind a route.
+struct Peer {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+fn main() -> io::Result<()> {
+    // `cargo bench -- --test` only wants to know that this runs.
+    let is_smoke = env::args().any(|arg| arg == "--test");
+    let (turns, calls, bytes) = if is_smoke { (1, 20, 1 << 16) } else { (10, 1000, 64 << 20) };
+    let mut out = io::stdout().lock();
+    writeln!(out, "closed loop: median of {} calls, in microseconds\n", turns * calls)?;
+    for size in [100, 1 << 10, 64 << 10] {
+        let medians = closed_loop(size, turns, if size > 4096 { calls / 4 } else { calls })?;
+        for ((name, _), median) in ROUTES.iter().zip(medians) {
+            writeln!(out, "{size:>8} B  {name:<10}{:>10.1}", median.as_secs_f64() * 1e6)?;
+        }
+        let [direct, cats, proxy] = medians.map(|median| median.as_secs_f64());
+        writeln!(out, "            shadowcat adds {:.2} of what two cats add\n", (proxy - direct) / (cats - direct))?;
+    }
+    writeln!(out, "pipelined: messages a second through a server that sends each back\n")?;
+    for size in [100, 1 << 10, 64 << 10, 1 << 20] {
+        let rates = pipelined(size, turns, (bytes / if size < 1000 { 4 } else { 1 } / size).max(2))?;
+        for ((name, _), rate) in ROUTES.iter().zip(rates) {
+            writeln!(out, "{size:>8} B  {name:<10}{rate:>10.0}/s")?;
+        }
+        writeln!(out, "            shadowcat reaches {:.2} of two cats\n", rates[2] / rates[1])?;
+    }
+    Ok(())
+}
+
+/// The median call of each route; the routes have their turns one after the other, so that all meet the same
+/// machine.
+fn closed_loop(size: usize, turns: usize, calls: usize) -> io::Result<[Duration; 3]> {
+    let head = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":""#;
+    let text = "x".repeat(size.saturating_sub(head.len() + 5));
+    let call = [head, &text, "\"}}}\n"].concat();
+    let server = format!("\"{PROXY}\" __demo-server");
+    let mut peers = [Peer::start(0, &server)?, Peer::start(1, &server)?, Peer::start(2, &server)?];
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for turn in 0..=turns {
+        for (peer, times) in peers.iter_mut().zip(&mut times) {
+            for _ in 0..calls {
+                let start = Instant::now();
+                peer.stdin.write_all(call.as_bytes())?;
+                peer.read_line()?;
+                // The first turn warms up.
+                if turn > 0 {
+                    times.push(start.elapsed());
+                }
+            }
+        }
+    }
+    for peer in peers {
+        peer.end()?;
+    }
+    Ok(times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    }))
+}
+
+/// Messages a second on each route, the best of its turns.
+fn pipelined(size: usize, turns: usize, count: usize) -> io::Result<[f64; 3]> {
+    let head = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":""#;
+    let text = "x".repeat(size.saturating_sub(head.len() + 4));
+    let message = [head, &text, "\"}}\n"].concat();
+    let burst = message.repeat((64 << 10) / message.len() + 1).into_bytes();
+    let mut rates = [0_f64; 3];
+    for _ in 0..turns {
+        for (route, rate) in rates.iter_mut().enumerate() {
+            *rate = rate.max(one_burst(route, &burst, count * message.len())? / message.len() as f64);
+        }
+    }
+    Ok(rates)
+}
+
+/// Sends `total` bytes or a little more to a server that is `cat`, and reads them back. Bytes a second.
+fn one_burst(route: usize, burst: &[u8], total: usize) -> io::Result<f64> {
+    let mut peer = Peer::start(route, "cat")?;
+    let rounds = total.div_ceil(burst.len());
+    let start = Instant::now();
+    let mut received = 0;
+    thread::scope(|scope| {
+        let stdin = &mut peer.stdin;
+        let writer = scope.spawn(move || (0..rounds).try_for_each(|_| stdin.write_all(burst)));
+        let mut buf = vec![0; 256 << 10];
+        while received < rounds * burst.len() {
+            received += match peer.stdout.get_mut().read(&mut buf)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => read,
+            };
+        }
+        writer.join().expect("the writer does not panic")
+    })?;
+    let elapsed = start.elapsed();
+    peer.end()?;
+    Ok(received as f64 / elapsed.as_secs_f64())
+}
+
+impl Peer {
+    fn start(route: usize, server: &str) -> io::Result<Self> {
+        let behind = if route == 1 { " | cat" } else { "" };
+        let script = format!("{} {server}{behind}", ROUTES[route].1);
+        let mut child =
+            Command::new("sh").args(["-c", &script, PROXY]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take().expect("piped");
+        let stdout = BufReader::with_capacity(256 << 10, child.stdout.take().expect("piped"));
+        Ok(Self { child, stdin, stdout })
+    }
+
+    fn read_line(&mut self) -> io::Result<()> {
+        loop {
+            let buf = self.stdout.fill_buf()?;
+            let (len, is_whole) = match buf.iter().position(|&byte| byte == b'\n') {
+                Some(at) => (at + 1, true),
+                None if buf.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                None => (buf.len(), false),
+            };
+            self.stdout.consume(len);
+            if is_whole {
+                return Ok(());
+            }
+        }
+    }
+
+    fn end(self) -> io::Result<()> {
+        let Self { mut child, stdin, stdout } = self;
+        drop((stdin, stdout));
+        child.wait().map(drop)
+    }
+}
