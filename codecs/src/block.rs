@@ -6,7 +6,8 @@
 //! oracle, is 60 times slower (`cargo bench --bench line -- masks` prints all of them). The vector code must stay free of closures: a closure loses the target feature of the function
 //! around it, and every intrinsic becomes a call.
 
-pub(crate) mod json;
+mod json;
+pub(crate) mod skip;
 
 /// Bytes in a block; bits in a mask.
 pub(crate) const BLOCK_LEN: usize = 64;
@@ -136,14 +137,14 @@ mod x86_64 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load_256(bytes: &[u8; 32]) -> __m256i {
+    pub(super) fn load_256(bytes: &[u8; 32]) -> __m256i {
         // SAFETY: a reference to 32 bytes is valid for a read of 32 bytes, and `loadu` wants no alignment.
         unsafe { _mm256_loadu_si256(std::ptr::from_ref(bytes).cast()) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn equal(bytes: __m256i, needle: __m256i) -> u32 {
+    pub(super) fn equal(bytes: __m256i, needle: __m256i) -> u32 {
         _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, needle)).cast_unsigned()
     }
 

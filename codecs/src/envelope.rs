@@ -44,7 +44,6 @@ mod error;
 mod members;
 mod parser;
 mod scan;
-mod skip;
 mod tape;
 mod token;
 mod utf8;

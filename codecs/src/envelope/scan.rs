@@ -16,12 +16,14 @@
 use super::{
     BatchElement, Envelope, EnvelopeError, IdClass, Kind,
     members::{MAX_RAW_KEY, Member, Members, Scope, Value},
-    skip::{Skip, Step},
     tape::Unescaper,
     token::{self, Escape, Number},
     utf8::Utf8,
 };
-use crate::{Limits, Span};
+use crate::{
+    Limits, Span,
+    block::skip::{Skip, Step},
+};
 
 /// Reads the envelope of a frame that arrives in chunks.
 ///
@@ -63,8 +65,9 @@ pub struct EnvelopeScan {
     /// The part of the current key or id that lay in earlier chunks.
     /// Invariant: `carry.len() <= max(MAX_RAW_KEY, max_id_len) + 1`.
     carry: Vec<u8>,
-    /// The id's bytes, if they were asked for and the id is whole.
-    id: Option<Vec<u8>>,
+    /// The id's bytes, if they are asked for; empty until the id is whole.
+    /// Invariant: `id.len() <= max_id_len`.
+    id: Vec<u8>,
     keeps_id: bool,
     unescaper: Option<Box<Unescaper>>,
 }
@@ -171,7 +174,7 @@ impl EnvelopeScan {
             members: Members::new(),
             elements: Vec::new(),
             carry: Vec::new(),
-            id: None,
+            id: Vec::new(),
             keeps_id: true,
             unescaper: None,
         }
@@ -197,7 +200,7 @@ impl EnvelopeScan {
         self.members = Members::new();
         self.elements.clear();
         self.carry.clear();
-        self.id = None;
+        self.id.clear();
     }
 
     /// Reads on. What is wrong with the frame is told by [`finish`](Self::finish), or earlier by
@@ -260,7 +263,7 @@ impl EnvelopeScan {
     #[must_use]
     pub fn id_so_far(&self) -> Option<(&[u8], IdClass)> {
         let class = self.members.id_class();
-        Some((self.id.as_deref().filter(|_| class != IdClass::Absent)?, class))
+        (class != IdClass::Absent && !self.id.is_empty()).then_some((&self.id, class))
     }
 
     /// What the frame would be if no more members came. [`Kind::Other`] as long as nothing is known.
@@ -601,11 +604,11 @@ impl EnvelopeScan {
     fn keep_id(&mut self, cursor: &Cursor<'_>, last_len: usize) {
         let start = self.token_at.saturating_sub(cursor.base);
         let part = cursor.hay.get(start..cursor.pos + last_len).unwrap_or_default();
-        let mut id = std::mem::take(&mut self.carry);
-        if id.len() + part.len() <= self.limits.max_id_len() {
-            id.extend_from_slice(part);
-            self.id = Some(id);
+        if self.carry.len() + part.len() <= self.limits.max_id_len() {
+            self.id.extend_from_slice(&self.carry);
+            self.id.extend_from_slice(part);
         }
+        self.carry.clear();
     }
 }
 

@@ -18,7 +18,7 @@ use simd_json::{Buffers, Node, StaticNode, Tape};
 
 use super::{
     Envelope,
-    members::{Member, Members, SLOTS, Scope, Value},
+    members::{Member, Members, Scope, Value},
     token,
 };
 use crate::{Limits, PADDING, PaddedFrame, Span};
@@ -30,6 +30,7 @@ pub(super) struct TapeParser {
     /// Empty between frames, so that its lifetime may be anything.
     tape: Tape<'static>,
     scratch: Vec<u8>,
+    found: Found,
 }
 
 /// simd-json does not take this frame for JSON.
@@ -53,12 +54,10 @@ struct Place {
     len: usize,
 }
 
-/// The members on a tape.
+/// The members on a tape; kept for its allocation.
 struct Found {
     members: Members,
-    /// Invariant: `count <= SLOTS`, the places behind it are unused.
-    places: [Place; SLOTS],
-    count: usize,
+    places: Vec<Place>,
 }
 
 impl TapeParser {
@@ -68,6 +67,7 @@ impl TapeParser {
             buffers: Buffers::with_max_depth(0, limits.max_depth()),
             tape: Tape(Vec::new()),
             scratch: Vec::new(),
+            found: Found { members: Members::new(), places: Vec::new() },
         }
     }
 
@@ -83,8 +83,10 @@ impl TapeParser {
             return self.read_scratch(frame.frame(), false);
         }
         let (bytes, len) = frame.into_parts();
-        let found = self.parse(bytes, len)?;
-        Ok(found.and_then(|found| found.resolve(bytes.get(..len)?, true, &self.limits)))
+        if !self.parse(bytes, len)? {
+            return Ok(None);
+        }
+        Ok(self.found.resolve(bytes.get(..len).unwrap_or_default(), true, &self.limits))
     }
 
     fn read_scratch(&mut self, frame: &[u8], is_plain: bool) -> Read {
@@ -92,17 +94,21 @@ impl TapeParser {
         scratch.clear();
         scratch.extend_from_slice(frame);
         scratch.resize(frame.len() + PADDING, b' ');
-        let found = self.parse(&mut scratch, frame.len());
+        let is_plainly_read = self.parse(&mut scratch, frame.len());
         self.scratch = scratch;
-        Ok(found?.and_then(|found| found.resolve(frame, is_plain, &self.limits)))
+        if !is_plainly_read? {
+            return Ok(None);
+        }
+        Ok(self.found.resolve(frame, is_plain, &self.limits))
     }
 
-    fn parse(&mut self, bytes: &mut [u8], len: usize) -> Result<Option<Found>, Refused> {
+    /// Fills `found`. False: the frame is JSON, but the scan has to say what it is.
+    fn parse(&mut self, bytes: &mut [u8], len: usize) -> Result<bool, Refused> {
         let base = bytes.as_ptr().addr();
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let result = simd_json::fill_tape_padded(bytes, len, &mut self.buffers, &mut tape);
         let found = match result {
-            Ok(()) => Ok(Found::on(&tape.0, base)),
+            Ok(()) => Ok(self.found.look(&tape.0, base).is_some()),
             Err(error) => Err(Refused { at: error.index().min(len) }),
         };
         self.tape = tape.reset();
@@ -127,16 +133,15 @@ impl fmt::Debug for TapeParser {
 impl Found {
     /// Looks for members on a tape whose strings lie in memory from `base` on.
     #[inline]
-    fn on(nodes: &[Node<'_>], base: usize) -> Option<Self> {
-        let unused = Place { member: Member::Jsonrpc, value: Value::Null, at: 0, len: 0 };
-        let mut found = Self { members: Members::new(), places: [unused; SLOTS], count: 0 };
+    fn look(&mut self, nodes: &[Node<'_>], base: usize) -> Option<()> {
+        self.members = Members::new();
+        self.places.clear();
         match nodes.first()? {
             // A batch.
-            Node::Array { .. } => return None,
-            Node::Object { .. } => found.object(nodes, base)?,
-            _ => {}
+            Node::Array { .. } => None,
+            Node::Object { .. } => self.object(nodes, base),
+            _ => Some(()),
         }
-        Some(found)
     }
 
     /// Walks the routing objects. There are as many levels of them as of scopes, so a fixed stack does.
@@ -184,18 +189,14 @@ impl Found {
             Node::Static(_) => (Value::Number, key),
             Node::Object { .. } | Node::Array { .. } => (Value::Container, key),
         };
-        // Members without a slot are here too, if they are no objects; together they still fit: each slot
-        // below them stays empty then.
-        let place = self.places.get_mut(self.count)?;
-        *place = Place { member, value, at: text.as_ptr().addr().checked_sub(base)?, len: text.len() };
-        self.count += 1;
+        self.places.push(Place { member, value, at: text.as_ptr().addr().checked_sub(base)?, len: text.len() });
         Some(())
     }
 
     /// Turns places into spans of `frame`, whose bytes are those that were parsed.
     #[inline]
-    fn resolve(mut self, frame: &[u8], is_plain: bool, limits: &Limits) -> Option<Envelope> {
-        for place in self.places.iter().take(self.count) {
+    fn resolve(&mut self, frame: &[u8], is_plain: bool, limits: &Limits) -> Option<Envelope> {
+        for place in &self.places {
             let end = if is_plain { place.at + place.len } else { end_of_text(frame, place.at)? };
             let (start, end) = match place.value {
                 Value::String => (place.at - 1, end + 1),

@@ -1,13 +1,13 @@
-//! Skipping a value no one routes on, 64 bytes at a time: only where strings end, how brackets nest, and
-//! that no string holds a control byte.
+//! Skipping a JSON value, 64 bytes at a time: only where strings end, how brackets nest, and that no string
+//! holds a control byte. Safe code over the masks of [`super::json`].
 //!
 //! A backslash escapes the byte behind it, wherever it stands. Kinds of brackets are not told apart.
 
-use crate::block::json::{self, BLOCK_LEN, Blocks, Group};
+use super::json::{self, Masks};
 
 /// A value being skipped. It is at its end when it is outside strings at depth 0.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Skip {
+pub(crate) struct Skip {
     /// Open brackets of this value. Invariant: `depth <= limit`.
     depth: u32,
     limit: u32,
@@ -19,7 +19,7 @@ pub(super) struct Skip {
 
 /// What a stretch of bytes did to a [`Skip`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// It is still going on.
     More,
     /// Its last byte is the one at this offset.
@@ -34,42 +34,30 @@ impl Skip {
     /// Behind the opening bracket of a container that may hold `limit` levels, its own included.
     ///
     /// `limit` is not 0.
-    pub(super) const fn container(limit: u32) -> Self {
+    pub(crate) const fn container(limit: u32) -> Self {
         Self { depth: 1, limit, in_string: 0, escaped: 0 }
     }
 
     /// Behind the opening quote of a string.
-    pub(super) const fn string() -> Self {
+    pub(crate) const fn string() -> Self {
         Self { depth: 0, limit: 0, in_string: u64::MAX, escaped: 0 }
     }
 
     /// Takes the next bytes. The second result is true if a byte above 0x7F may be among them.
-    pub(super) fn feed(&mut self, hay: &[u8]) -> (Step, bool) {
-        let mut group = Group::default();
-        let (mut at, mut high) = (0, false);
-        // Most skipped values are short: begin with few blocks.
-        let mut blocks = 2;
-        while let Some(rest) = hay.get(at..).filter(|rest| !rest.is_empty()) {
-            let looked_at = rest.get(..blocks * BLOCK_LEN).unwrap_or(rest);
-            let count = json::blocks(looked_at, &mut group);
-            high |= group.high;
-            for (index, block) in group.blocks.iter().take(count).enumerate() {
-                let start = index * BLOCK_LEN;
-                let len = (looked_at.len() - start).min(BLOCK_LEN);
-                let step = self.block(block, len);
-                if step != Step::More {
-                    return (step.moved(at + start), high);
-                }
-            }
-            at += looked_at.len();
-            blocks = json::GROUP_BLOCKS;
-        }
-        (Step::More, high)
+    #[inline]
+    pub(crate) fn feed(&mut self, hay: &[u8]) -> (Step, bool) {
+        json::skip(self, hay)
+    }
+
+    /// Whether a block that holds no quote, no backslash and no control byte changes nothing.
+    #[inline(always)]
+    pub(super) const fn is_in_text(&self) -> bool {
+        self.in_string & !self.escaped & 1 == 1
     }
 
     /// Takes one block of `len` bytes, 1 to 64; the masks have no bits behind them.
-    #[inline]
-    fn block(&mut self, block: &Blocks, len: usize) -> Step {
+    #[inline(always)]
+    pub(super) fn block(&mut self, block: &Masks, len: usize) -> Step {
         let quotes = block.quotes & !self.escaped(block.backslashes, len);
         // From each opening quote up to, not including, its closing one.
         let strings = prefix_xor(quotes) ^ self.in_string;
@@ -89,6 +77,7 @@ impl Skip {
     }
 
     /// A string is skipped: only its end counts.
+    #[inline(always)]
     fn end_of_string(&mut self, quotes: u64, controls: u64, strings: u64) -> Step {
         match (controls.trailing_zeros(), quotes.trailing_zeros()) {
             (64, 64) => {
@@ -101,7 +90,7 @@ impl Skip {
     }
 
     /// Something happens in this block; in which order?
-    #[inline(never)]
+    #[inline(always)]
     fn one_by_one(&mut self, opens: u64, closes: u64, controls: u64, strings: u64) -> Step {
         let mut events = opens | closes | controls;
         while events != 0 {
@@ -128,7 +117,7 @@ impl Skip {
     }
 
     /// Which bytes are escaped: those behind an odd number of backslashes in a row.
-    #[inline]
+    #[inline(always)]
     fn escaped(&mut self, backslashes: u64, len: usize) -> u64 {
         if backslashes == 0 {
             return std::mem::take(&mut self.escaped);
@@ -147,7 +136,8 @@ impl Skip {
 }
 
 impl Step {
-    fn moved(self, by: usize) -> Self {
+    #[inline(always)]
+    pub(super) fn moved(self, by: usize) -> Self {
         match self {
             Self::More => Self::More,
             Self::End(at) => Self::End(at + by),
@@ -158,7 +148,7 @@ impl Step {
 }
 
 /// Bit `i` of the result: parity of the bits up to and including `i`.
-#[inline]
+#[inline(always)]
 const fn prefix_xor(mut bits: u64) -> u64 {
     bits ^= bits << 1;
     bits ^= bits << 2;
@@ -169,7 +159,7 @@ const fn prefix_xor(mut bits: u64) -> u64 {
 }
 
 /// All ones if the last bit is set, else 0.
-#[inline]
+#[inline(always)]
 const fn sign(bits: u64) -> u64 {
     (bits.cast_signed() >> 63).cast_unsigned()
 }
