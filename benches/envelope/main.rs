@@ -202,5 +202,5 @@ fn print(load: &Prepared, ways: &[ways::Way], costs: &[Cost]) {
     }
 }
 
-const ROUNDS: usize = 21;
+const ROUNDS: usize = 31;
 const ROUND: Duration = Duration::from_millis(3);

@@ -94,7 +94,7 @@ pub enum IdClass {
 pub struct Envelope {
     kind: Kind,
     id_class: IdClass,
-    /// Bit `m`: member `m` has a span. An empty text is present and has an empty span.
+    /// Bit `m`: slot `m` has a span. An empty text is present and has an empty span.
     present: u32,
     spans: [Span; SLOTS],
 }
@@ -121,12 +121,6 @@ impl Envelope {
     #[must_use]
     pub const fn id_class(&self) -> IdClass {
         self.id_class
-    }
-
-    /// Text of `jsonrpc`. It is not needed for a [`Kind`]: peers answer frames that lack it.
-    #[must_use]
-    pub fn jsonrpc(&self) -> Option<Span> {
-        self.member(Member::Jsonrpc)
     }
 
     /// Text of `method`.
@@ -180,7 +174,7 @@ impl Envelope {
     /// Raw text of `_meta["io.modelcontextprotocol/subscriptionId"]`, of `params` or of `result`.
     #[must_use]
     pub fn subscription_id(&self) -> Option<Span> {
-        self.member(Member::MetaSubscriptionId).or_else(|| self.member(Member::ResultSubscriptionId))
+        self.member(Member::MetaSubscriptionId)
     }
 
     /// Text of `params._meta["io.modelcontextprotocol/logLevel"]`.
@@ -215,8 +209,8 @@ impl Envelope {
 
     #[inline]
     fn member(&self, member: Member) -> Option<Span> {
-        let is_present = self.present >> member as u32 & 1 == 1;
-        is_present.then(|| self.spans.get(member as usize).copied()).flatten()
+        let is_present = self.present >> member.slot() & 1 == 1;
+        is_present.then(|| self.spans.get(member.slot()).copied()).flatten()
     }
 }
 

@@ -3,10 +3,10 @@
 //!
 //! A backslash escapes the byte behind it, wherever it stands. Kinds of brackets are not told apart.
 
-use super::json::{self, Masks};
+use super::json::{self, Brackets, Texts};
 
 /// A value being skipped. It is at its end when it is outside strings at depth 0.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Skip {
     /// Open brackets of this value. Invariant: `depth <= limit`.
     depth: u32,
@@ -15,6 +15,17 @@ pub(crate) struct Skip {
     in_string: u64,
     /// 1 if the next byte is escaped, else 0.
     escaped: u64,
+}
+
+/// The strings of one block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strings {
+    /// Quotes that open or close one.
+    quotes: u64,
+    /// The bytes in strings, opening quotes counted, closing ones not.
+    inside: u64,
+    /// Control bytes in strings.
+    controls: u64,
 }
 
 /// What a stretch of bytes did to a [`Skip`].
@@ -43,10 +54,11 @@ impl Skip {
         Self { depth: 0, limit: 0, in_string: u64::MAX, escaped: 0 }
     }
 
-    /// Takes the next bytes. The second result is true if a byte above 0x7F may be among them.
+    /// Takes the bytes of `hay` from offset `from` on; offsets in the result are offsets in `hay`. The second
+    /// result is true if a byte above 0x7F may be among them.
     #[inline]
-    pub(crate) fn feed(&mut self, hay: &[u8]) -> (Step, bool) {
-        json::skip(self, hay)
+    pub(crate) fn feed(&mut self, hay: &[u8], from: usize) -> (Step, bool) {
+        json::skip(self, hay, from)
     }
 
     /// Whether a block that holds no quote, no backslash and no control byte changes nothing.
@@ -55,35 +67,42 @@ impl Skip {
         self.in_string & !self.escaped & 1 == 1
     }
 
-    /// Takes one block of `len` bytes, 1 to 64; the masks have no bits behind them.
+    /// Takes what in a block of `len` bytes, 1 to 64, has to do with strings; masks have no bits behind them.
+    ///
+    /// `None`: the block is in one string from end to end, brackets do not matter, and it has been taken.
     #[inline(always)]
-    pub(super) fn block(&mut self, block: &Masks, len: usize) -> Step {
-        let quotes = block.quotes & !self.escaped(block.backslashes, len);
-        // From each opening quote up to, not including, its closing one.
-        let strings = prefix_xor(quotes) ^ self.in_string;
-        let opens = block.opens & !strings;
-        let closes = block.closes & !strings;
-        let controls = block.controls & strings;
-        if self.depth == 0 {
-            return self.end_of_string(quotes, controls, strings);
+    pub(super) fn texts(&mut self, texts: Texts, len: usize) -> Option<Strings> {
+        let quotes = texts.quotes & !self.escaped(texts.backslashes, len);
+        if quotes == 0 && self.in_string != 0 && texts.controls == 0 {
+            return None;
         }
+        // From each opening quote up to, not including, its closing one.
+        let inside = prefix_xor(quotes) ^ self.in_string;
+        Some(Strings { quotes, inside, controls: texts.controls & inside })
+    }
+
+    /// Takes the rest of that block.
+    #[inline(always)]
+    pub(super) fn brackets(&mut self, strings: Strings, brackets: Brackets) -> Step {
+        if self.depth == 0 {
+            return self.end_of_string(strings);
+        }
+        let opens = brackets.opens & !strings.inside;
+        let closes = brackets.closes & !strings.inside;
         let (opened, closed) = (opens.count_ones(), closes.count_ones());
-        if controls != 0 || closed >= self.depth || opened > self.limit - self.depth {
-            return self.one_by_one(opens, closes, controls, strings);
+        if strings.controls != 0 || closed >= self.depth || opened > self.limit - self.depth {
+            return self.one_by_one(opens, closes, strings);
         }
         self.depth = self.depth + opened - closed;
-        self.in_string = sign(strings);
+        self.in_string = sign(strings.inside);
         Step::More
     }
 
     /// A string is skipped: only its end counts.
     #[inline(always)]
-    fn end_of_string(&mut self, quotes: u64, controls: u64, strings: u64) -> Step {
-        match (controls.trailing_zeros(), quotes.trailing_zeros()) {
-            (64, 64) => {
-                self.in_string = sign(strings);
-                Step::More
-            }
+    fn end_of_string(&mut self, strings: Strings) -> Step {
+        match (strings.controls.trailing_zeros(), strings.quotes.trailing_zeros()) {
+            (64, 64) => Step::More,
             (control, quote) if control < quote => Step::Control(control as usize),
             (_, quote) => Step::End(quote as usize),
         }
@@ -91,13 +110,13 @@ impl Skip {
 
     /// Something happens in this block; in which order?
     #[inline(always)]
-    fn one_by_one(&mut self, opens: u64, closes: u64, controls: u64, strings: u64) -> Step {
-        let mut events = opens | closes | controls;
+    fn one_by_one(&mut self, opens: u64, closes: u64, strings: Strings) -> Step {
+        let mut events = opens | closes | strings.controls;
         while events != 0 {
             let at = events.trailing_zeros();
             let bit = events & events.wrapping_neg();
             events ^= bit;
-            if controls & bit != 0 {
+            if strings.controls & bit != 0 {
                 return Step::Control(at as usize);
             }
             if opens & bit != 0 {
@@ -112,7 +131,7 @@ impl Skip {
                 }
             }
         }
-        self.in_string = sign(strings);
+        self.in_string = sign(strings.inside);
         Step::More
     }
 
@@ -217,14 +236,16 @@ mod tests {
             let expected = naive(&hay, new);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(hay.len())).chain([0, hay.len()]).collect();
             cuts.sort_unstable();
-            let mut skip = new;
+            let (mut skip, mut twin) = (new, new);
             let mut step = Step::More;
             for cut in cuts.windows(2) {
-                let (stepped, high) = skip.feed(&hay[cut[0]..cut[1]]);
-                step = stepped.moved(cut[0]);
+                let (stepped, high) = skip.feed(&hay[..cut[1]], cut[0]);
+                let portable = json::skip_portable(&mut twin, &hay[..cut[1]], cut[0]);
+                prop_assert_eq!((stepped, skip), (portable.0, twin));
+                step = stepped;
                 let looked_at = match stepped {
                     Step::More => &hay[cut[0]..cut[1]],
-                    Step::End(at) | Step::Control(at) | Step::TooDeep(at) => &hay[cut[0]..cut[0] + at],
+                    Step::End(at) | Step::Control(at) | Step::TooDeep(at) => &hay[cut[0]..at],
                 };
                 prop_assert!(high || looked_at.is_ascii());
                 if step != Step::More {

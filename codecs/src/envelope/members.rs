@@ -6,11 +6,10 @@
 use super::{Envelope, IdClass, Kind};
 use crate::{Limits, Span};
 
-/// A key we look for. The ones with a [`Shape`] other than `Inside` have a slot in the envelope.
+/// A key we look for. The ones with a [`Shape`] other than `None` have a slot in the envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Member {
-    Jsonrpc,
     Id,
     Method,
     Name,
@@ -25,17 +24,19 @@ pub(super) enum Member {
     MetaTraceparent,
     ResultVersion,
     ResultType,
-    ResultSubscriptionId,
     ErrorCode,
+    Jsonrpc,
     Params,
     Result,
     Error,
     ParamsMeta,
     ResultMeta,
+    /// Shares its slot with `MetaSubscriptionId`: a message has params or a result.
+    ResultSubscriptionId,
 }
 
-/// Members with a span in the envelope: all before `Params`.
-pub(super) const SLOTS: usize = Member::Params as usize;
+/// Members with a span in the envelope: all before `Jsonrpc`.
+pub(super) const SLOTS: usize = Member::Jsonrpc as usize;
 
 /// The longest key of the vocabulary, every byte of it written as `\u00XX`. A longer raw key is none of ours.
 pub(super) const MAX_RAW_KEY: usize = 6 * "io.modelcontextprotocol/protocolVersion".len();
@@ -75,8 +76,8 @@ enum Shape {
     /// As `Token`, or null.
     Id,
     Number,
-    /// An object with members of its own; has no slot.
-    Inside,
+    /// It only counts that the key is there, and what is inside.
+    None,
 }
 
 /// What was found so far of one envelope.
@@ -84,12 +85,10 @@ enum Shape {
 pub(super) struct Members {
     /// Bit `m`: the key of member `m` was there.
     seen: u32,
-    /// Bit `m`: member `m` has a usable value. Invariant: `present & !seen == 0`, no bit at or above [`SLOTS`].
-    present: u32,
     /// Bit `m`: member `m` is null.
     null: u32,
-    id_class: IdClass,
-    spans: [Span; SLOTS],
+    /// All but its kind.
+    envelope: Envelope,
 }
 
 impl Member {
@@ -145,8 +144,18 @@ impl Member {
             | Self::MetaSubscriptionId
             | Self::ResultSubscriptionId => Shape::Token,
             Self::ErrorCode => Shape::Number,
-            Self::Params | Self::Result | Self::Error | Self::ParamsMeta | Self::ResultMeta => Shape::Inside,
+            Self::Jsonrpc | Self::Params | Self::Result | Self::Error | Self::ParamsMeta | Self::ResultMeta => {
+                Shape::None
+            }
             _ => Shape::Text,
+        }
+    }
+
+    /// The place of its span in the envelope, and the number of its bit in `present`.
+    pub(super) const fn slot(self) -> usize {
+        match self {
+            Self::ResultSubscriptionId => Self::MetaSubscriptionId as usize,
+            _ => self as usize,
         }
     }
 
@@ -191,7 +200,7 @@ impl Scope {
 
 impl Members {
     pub(super) const fn new() -> Self {
-        Self { seen: 0, present: 0, null: 0, id_class: IdClass::Absent, spans: [Span::new(0, 0); SLOTS] }
+        Self { seen: 0, null: 0, envelope: Envelope::bare(Kind::Other) }
     }
 
     /// Notes a key. False: it was there before.
@@ -211,39 +220,36 @@ impl Members {
         if value == Value::Null {
             self.null |= member.bit();
         }
-        let is_kept = matches!(
-            (member.shape(), value),
-            (Shape::Text, Value::String)
-                | (Shape::Token, Value::String | Value::Number)
-                | (Shape::Id, Value::String | Value::Number | Value::Null)
-                | (Shape::Number, Value::Number)
-        );
-        if !is_kept {
-            return true;
-        }
+        let text = match (member.shape(), value) {
+            (Shape::Text, Value::String) => without_quotes(raw),
+            (Shape::Token | Shape::Id, Value::String | Value::Number)
+            | (Shape::Id, Value::Null)
+            | (Shape::Number, Value::Number) => raw,
+            _ => return true,
+        };
         if member == Member::Id {
-            self.id_class = match value {
+            self.envelope.id_class = match value {
                 Value::String => IdClass::String,
                 Value::Number => IdClass::Number,
                 _ => IdClass::Null,
             };
         }
-        let text = if member.shape() == Shape::Text { without_quotes(raw) } else { raw };
-        if let Some(slot) = self.spans.get_mut(member as usize) {
+        if let Some(slot) = self.envelope.spans.get_mut(member.slot()) {
             *slot = text;
         }
-        self.present |= member.bit();
+        self.envelope.present |= 1 << member.slot();
         !matches!(member.shape(), Shape::Token | Shape::Id) || raw.len() <= limits.max_id_len()
     }
 
     pub(super) const fn id_class(&self) -> IdClass {
-        self.id_class
+        self.envelope.id_class
     }
 
     /// What these members make of a frame that is an object.
     #[inline]
-    pub(super) fn envelope(&self) -> Envelope {
-        Envelope { kind: self.kind(), id_class: self.id_class, present: self.present, spans: self.spans }
+    pub(super) fn envelope(&mut self) -> &Envelope {
+        self.envelope.kind = self.kind();
+        &self.envelope
     }
 
     /// The kind, from the members alone: `jsonrpc` is not asked for, because peers answer without it.
@@ -252,14 +258,15 @@ impl Members {
         let is_valued = |member: Member| has(member) && self.null & member.bit() == 0;
         if has(Member::Method) {
             // A method that is no string, or a request that is an answer too, can be read in two ways.
-            let is_clear = self.present & Member::Method.bit() != 0 && !has(Member::Result) && !has(Member::Error);
-            return match (is_clear, has(Member::Id), self.id_class) {
+            let is_clear =
+                self.envelope.present & Member::Method.bit() != 0 && !has(Member::Result) && !has(Member::Error);
+            return match (is_clear, has(Member::Id), self.envelope.id_class) {
                 (true, false, _) => Kind::Notification,
                 (true, true, IdClass::Number | IdClass::String | IdClass::Null) => Kind::Request,
                 _ => Kind::Other,
             };
         }
-        if has(Member::Id) && self.id_class == IdClass::Absent {
+        if has(Member::Id) && self.envelope.id_class == IdClass::Absent {
             return Kind::Other;
         }
         match (is_valued(Member::Result), is_valued(Member::Error)) {
@@ -274,7 +281,7 @@ impl Members {
 
     /// A result answers something; an error may have lost its id.
     fn answer(&self, kind: Kind) -> Kind {
-        if self.id_class == IdClass::Absent { Kind::Other } else { kind }
+        if self.envelope.id_class == IdClass::Absent { Kind::Other } else { kind }
     }
 }
 

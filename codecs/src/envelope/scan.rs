@@ -235,10 +235,8 @@ impl EnvelopeScan {
         }
         match self.state {
             State::Failed(error) => Err(error),
-            State::Done => Ok(match self.layout {
-                Layout::Single => self.members.envelope(),
-                Layout::Batch => Envelope::bare(Kind::Batch),
-            }),
+            State::Done if self.layout == Layout::Single => Ok(*self.members.envelope()),
+            State::Done => Ok(Envelope::bare(Kind::Batch)),
             _ => Err(EnvelopeError::Unfinished { at: offset(self.at) }),
         }
     }
@@ -322,7 +320,7 @@ impl EnvelopeScan {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
         let Some(byte) = cursor.token() else { return Ok(()) };
         if byte == b']' && matches!(self.state, State::FirstElement) {
@@ -340,15 +338,21 @@ impl EnvelopeScan {
         }
         self.state = match byte {
             b'"' if self.member.is_some() => {
-                self.is_escaped = false;
-                State::String(Escape::Outside)
+                cursor.pos += 1;
+                self.state = State::String(Escape::Outside);
+                return self.string(cursor, Escape::Outside);
+            }
+            b'0'..=b'9' | b'-' => {
+                cursor.pos += 1;
+                let number = Number::first(byte).ok_or_else(|| cursor.unexpected())?;
+                return self.number(cursor, number);
             }
             b'"' => State::Skip(Skip::string(), Value::String),
             b'{' | b'[' => self.container(byte)?,
             b't' => State::Literal(b"rue", Value::Bool),
             b'f' => State::Literal(b"alse", Value::Bool),
             b'n' => State::Literal(b"ull", Value::Null),
-            _ => State::Number(Number::first(byte).ok_or_else(|| cursor.unexpected())?),
+            _ => return Err(cursor.unexpected()),
         };
         cursor.pos += 1;
         Ok(())
@@ -375,23 +379,23 @@ impl EnvelopeScan {
         Ok(State::FirstKey)
     }
 
-    #[inline]
+    #[inline(always)]
     fn before_key(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
         match cursor.token() {
-            None => return Ok(()),
+            None => Ok(()),
             Some(b'"') => {
                 self.token_at = cursor.at();
                 self.is_escaped = false;
+                cursor.pos += 1;
                 self.state = State::Key(Escape::Outside);
+                self.key(cursor, Escape::Outside)
             }
-            Some(b'}') if matches!(self.state, State::FirstKey) => return self.close(cursor),
-            Some(_) => return Err(cursor.unexpected()),
+            Some(b'}') if matches!(self.state, State::FirstKey) => self.close(cursor),
+            Some(_) => Err(cursor.unexpected()),
         }
-        cursor.pos += 1;
-        Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, cursor: &mut Cursor<'_>, escape: Escape) -> Result<(), EnvelopeError> {
         if let Some(escape) = self.run_string(cursor, escape)? {
             self.state = State::Key(escape);
@@ -415,21 +419,23 @@ impl EnvelopeScan {
         }
         cursor.pos += 1;
         self.state = State::Colon;
-        Ok(())
+        self.colon(cursor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn colon(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
         match cursor.token() {
-            None => return Ok(()),
-            Some(b':') => self.state = State::Value,
-            Some(_) => return Err(cursor.unexpected()),
+            None => Ok(()),
+            Some(b':') => {
+                cursor.pos += 1;
+                self.state = State::Value;
+                self.value(cursor)
+            }
+            Some(_) => Err(cursor.unexpected()),
         }
-        cursor.pos += 1;
-        Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn string(&mut self, cursor: &mut Cursor<'_>, escape: Escape) -> Result<(), EnvelopeError> {
         if let Some(escape) = self.run_string(cursor, escape)? {
             self.state = State::String(escape);
@@ -442,7 +448,7 @@ impl EnvelopeScan {
 
     /// Runs to the closing quote of a string, and stays there; or to the end of the piece, and tells where
     /// in an escape that was.
-    #[inline]
+    #[inline(always)]
     fn run_string(&mut self, cursor: &mut Cursor<'_>, mut escape: Escape) -> Result<Option<Escape>, EnvelopeError> {
         loop {
             if escape == Escape::Outside {
@@ -465,7 +471,7 @@ impl EnvelopeScan {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, cursor: &mut Cursor<'_>, mut number: Number) -> Result<(), EnvelopeError> {
         while let Some(byte) = cursor.peek() {
             let Some(next) = number.next(byte) else {
@@ -502,7 +508,7 @@ impl EnvelopeScan {
 
     #[inline]
     fn skip(&mut self, cursor: &mut Cursor<'_>, mut skip: Skip, value: Value) -> Result<(), EnvelopeError> {
-        let (step, high) = skip.feed(cursor.rest());
+        let (step, high) = skip.feed(cursor.hay, cursor.pos);
         cursor.high |= high;
         match step {
             Step::More => {
@@ -510,13 +516,13 @@ impl EnvelopeScan {
                 self.state = State::Skip(skip, value);
                 return Ok(());
             }
-            Step::End(last) => cursor.pos += last + 1,
+            Step::End(last) => cursor.pos = last + 1,
             Step::Control(at) => {
-                cursor.pos += at;
+                cursor.pos = at;
                 return Err(EnvelopeError::ControlByte { at: offset(cursor.at()) });
             }
             Step::TooDeep(at) => {
-                cursor.pos += at;
+                cursor.pos = at;
                 let limit = u32::try_from(self.limits.max_depth()).unwrap_or(u32::MAX);
                 return Err(EnvelopeError::TooDeep { limit, at: offset(cursor.at()) });
             }
@@ -524,7 +530,7 @@ impl EnvelopeScan {
         self.value_done(value, cursor.at())
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
         let Some(byte) = cursor.token() else { return Ok(()) };
         self.member = None;
@@ -549,7 +555,7 @@ impl EnvelopeScan {
     }
 
     /// Takes a scalar's end: the cursor is at its last byte if `last_len` is 1, behind it if 0.
-    #[inline]
+    #[inline(always)]
     fn finish_token(&mut self, cursor: &Cursor<'_>, value: Value, last_len: usize) -> Result<(), EnvelopeError> {
         let end = cursor.at() + last_len;
         if self.keeps_token() {
@@ -559,7 +565,7 @@ impl EnvelopeScan {
     }
 
     /// Notes a value that ends at offset `end`.
-    #[inline]
+    #[inline(always)]
     fn value_done(&mut self, value: Value, end: usize) -> Result<(), EnvelopeError> {
         if let Some(member) = self.member
             && !self.members.put(member, value, span(self.token_at.min(end), end), &self.limits)
@@ -572,8 +578,9 @@ impl EnvelopeScan {
             match self.layout {
                 Layout::Single => self.state = State::Done,
                 Layout::Batch => {
-                    let envelope = std::mem::replace(&mut self.members, Members::new()).envelope();
+                    let envelope = *self.members.envelope();
                     self.elements.push(BatchElement::new(span(self.element_at, end), envelope));
+                    self.members = Members::new();
                 }
             }
         }
@@ -581,7 +588,7 @@ impl EnvelopeScan {
     }
 
     /// Whether the token being read will be needed when its chunk is gone: it is the frame's own id.
-    #[inline]
+    #[inline(always)]
     fn keeps_token(&self) -> bool {
         self.keeps_id && self.member == Some(Member::Id) && self.layout == Layout::Single
     }
