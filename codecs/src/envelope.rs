@@ -40,10 +40,15 @@ use std::borrow::Cow;
 use crate::Span;
 use members::{Member, SLOTS};
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod checks;
 mod error;
 mod members;
+#[cfg(any(test, feature = "fuzz"))]
+mod oracle;
 mod parser;
 mod scan;
+mod splice;
 mod tape;
 mod token;
 mod utf8;
@@ -51,6 +56,7 @@ mod utf8;
 pub use error::EnvelopeError;
 pub use parser::{BatchElement, EnvelopeParser, MAX_HELD, Strictness};
 pub use scan::EnvelopeScan;
+pub use splice::{MAX_SPLICES, Replacement, Splice, SpliceError};
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -99,7 +99,7 @@ mod x86_64 {
     };
 
     use super::{
-        super::x86_64::{Half, equal, load},
+        super::x86_64::{equal, load_256},
         BLOCK_LEN, Brackets, CASE, Skip, Step, Texts,
     };
 
@@ -116,7 +116,7 @@ mod x86_64 {
         let mut all = _mm256_setzero_si256();
         let mut at = from;
         for block in blocks {
-            let (low, high) = (load(block, Half::Low), load(block, Half::High));
+            let (low, high) = load(block);
             all = _mm256_or_si256(all, _mm256_or_si256(low, high));
             // Long texts: nothing but a quote, a backslash or a control byte can matter.
             if !(skip.is_in_text() && specials(low, high) == 0)
@@ -133,7 +133,7 @@ mod x86_64 {
         if !tail.is_empty() {
             let mut copy = [b' '; BLOCK_LEN];
             let block = last_block(hay, tail, &mut copy);
-            let (low, high) = (load(block, Half::Low), load(block, Half::High));
+            let (low, high) = load(block);
             all = _mm256_or_si256(all, _mm256_or_si256(low, high));
             let before = BLOCK_LEN - tail.len();
             if let Some(strings) = skip.texts(texts(low, high, before), tail.len()) {
@@ -154,6 +154,15 @@ mod x86_64 {
             end.copy_from_slice(tail);
         }
         copy
+    }
+
+    /// Both halves of a block.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load(block: &[u8; BLOCK_LEN]) -> (__m256i, __m256i) {
+        let (halves, _) = block.as_chunks::<32>();
+        let [low, high] = halves else { unreachable!("64 bytes are two times 32") };
+        (load_256(low), load_256(high))
     }
 
     /// The masks of a block without its first `before` bytes.

@@ -8,6 +8,7 @@ use crate::{Limits, PaddedFrame, Span};
 pub struct EnvelopeParser {
     limits: Limits,
     strictness: Strictness,
+    small_len: usize,
     tape: TapeParser,
     /// Longest frame the tape's buffers have seen since they were new.
     longest: usize,
@@ -58,6 +59,7 @@ impl EnvelopeParser {
         Self {
             limits,
             strictness: Strictness::Envelope,
+            small_len: SMALL_LEN,
             tape: TapeParser::new(limits),
             longest: 0,
             scan: EnvelopeScan::without_id(limits),
@@ -69,6 +71,14 @@ impl EnvelopeParser {
     #[must_use]
     pub fn with_strictness(mut self, strictness: Strictness) -> Self {
         self.strictness = strictness;
+        self
+    }
+
+    /// Sets the length up to which frames go whole through simd-json. What is found does not depend on it,
+    /// only the time it takes.
+    #[must_use]
+    pub fn with_small_len(mut self, bytes: usize) -> Self {
+        self.small_len = bytes;
         self
     }
 
@@ -125,8 +135,19 @@ impl EnvelopeParser {
         self.shrinks
     }
 
+    /// Bytes kept between frames, as far as they can be known.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.tape.held(self.longest) + self.scan.held()
+    }
+
     fn begin(&mut self, len: usize) -> Result<(), EnvelopeError> {
         self.scan.reset();
+        if self.scan.held() > MAX_HELD {
+            // The last frame was a batch beyond all reason, which only a raised limit lets pass.
+            self.scan = EnvelopeScan::without_id(self.limits);
+            self.shrinks += 1;
+        }
         if len > self.limits.max_frame_len() {
             let limit = u32::try_from(self.limits.max_frame_len()).unwrap_or(u32::MAX);
             return Err(EnvelopeError::TooLarge { limit });
@@ -135,7 +156,7 @@ impl EnvelopeParser {
     }
 
     fn takes_tape(&self, len: usize) -> bool {
-        len <= SMALL_LEN || self.strictness == Strictness::Strict
+        len <= self.small_len || self.strictness == Strictness::Strict
     }
 
     fn scan(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
@@ -156,7 +177,7 @@ impl EnvelopeParser {
 
     #[inline]
     fn finish(&mut self, len: usize, envelope: Envelope) -> Envelope {
-        if len > SMALL_LEN {
+        if len > GIVE_BACK_FROM {
             self.give_back(len);
         }
         envelope
@@ -164,7 +185,7 @@ impl EnvelopeParser {
 
     /// One large frame must not cost memory for ever.
     fn give_back(&mut self, len: usize) {
-        if self.strictness == Strictness::Strict {
+        if self.takes_tape(len) {
             self.longest = self.longest.max(len);
         }
         if self.tape.held(self.longest) > MAX_HELD {
@@ -178,5 +199,8 @@ impl EnvelopeParser {
 /// Longest frame that goes whole through simd-json.
 const SMALL_LEN: usize = 1 << 10;
 
-/// Most bytes a parser keeps between frames. Beside them, the elements of a batch: 152 bytes each.
+/// A shorter frame cannot make a parser hold [`MAX_HELD`]: a tape takes at most 24 bytes for one of the frame's.
+const GIVE_BACK_FROM: usize = MAX_HELD / 64;
+
+/// Most bytes a parser keeps between frames.
 pub const MAX_HELD: usize = 1 << 20;

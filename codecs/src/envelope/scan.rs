@@ -273,6 +273,11 @@ impl EnvelopeScan {
         }
     }
 
+    /// Bytes kept for the next frame.
+    pub(super) fn held(&self) -> usize {
+        self.elements.capacity() * size_of::<BatchElement>() + self.carry.capacity() + self.id.capacity()
+    }
+
     fn feed_piece(&mut self, piece: &[u8]) {
         let end = self.at + piece.len();
         if end > u32::MAX as usize {
