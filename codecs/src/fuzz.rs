@@ -1,8 +1,10 @@
 //! The bodies of the fuzz targets. They live here so that `cargo test` replays every seed and every
 //! past finding on stable; `fuzz/fuzz_targets` only calls them. A body panics when a law is broken.
 
+mod envelope;
 mod line;
 
+pub use envelope::{envelope, scan_vs_serde, splice};
 pub use line::line;
 
 /// An input for a body that cuts a stream into reads: a header, then the stream.

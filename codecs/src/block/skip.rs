@@ -85,7 +85,7 @@ impl Skip {
     #[inline(always)]
     pub(super) fn brackets(&mut self, strings: Strings, brackets: Brackets) -> Step {
         if self.depth == 0 {
-            return self.end_of_string(strings);
+            return Self::end_of_string(strings);
         }
         let opens = brackets.opens & !strings.inside;
         let closes = brackets.closes & !strings.inside;
@@ -100,7 +100,7 @@ impl Skip {
 
     /// A string is skipped: only its end counts.
     #[inline(always)]
-    fn end_of_string(&mut self, strings: Strings) -> Step {
+    fn end_of_string(strings: Strings) -> Step {
         match (strings.controls.trailing_zeros(), strings.quotes.trailing_zeros()) {
             (64, 64) => Step::More,
             (control, quote) if control < quote => Step::Control(control as usize),

@@ -111,6 +111,16 @@ pub(crate) fn members(envelope: &Envelope) -> Vec<(&'static str, Option<Span>)> 
 }
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+const ROUTING_ROOT: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+const ROUTING_PARAMS: [&str; 6] = ["name", "uri", "requestId", "progressToken", "protocolVersion", "_meta"];
+const ROUTING_RESULT: [&str; 3] = ["protocolVersion", "resultType", "_meta"];
+const ROUTING_META: [&str; 5] = [
+    "progressToken",
+    "io.modelcontextprotocol/protocolVersion",
+    SUBSCRIPTION,
+    "io.modelcontextprotocol/logLevel",
+    "traceparent",
+];
 
 fn message(frame: &[u8], value: &RawValue) -> Reading {
     let empty = |kind| Reading {
@@ -164,27 +174,20 @@ fn message(frame: &[u8], value: &RawValue) -> Reading {
     let tokens = ["id", "requestId", "progressToken", "meta progressToken"];
     let both = [token(&meta, SUBSCRIPTION), token(&result_meta, SUBSCRIPTION)];
     let longest = members.iter().filter(|(name, _)| tokens.contains(name)).filter_map(|(_, span)| *span);
-    let routing: [(&Pairs<'_>, &[&str]); 6] = [
-        (&root, &["jsonrpc", "id", "method", "params", "result", "error"]),
-        (&params, &["name", "uri", "requestId", "progressToken", "protocolVersion", "_meta"]),
-        (&result, &["protocolVersion", "resultType", "_meta"]),
+    let has_duplicate = [
+        (&root, &ROUTING_ROOT[..]),
+        (&params, &ROUTING_PARAMS),
+        (&result, &ROUTING_RESULT),
         (&error, &["code"]),
-        (
-            &meta,
-            &[
-                "progressToken",
-                "io.modelcontextprotocol/protocolVersion",
-                SUBSCRIPTION,
-                "io.modelcontextprotocol/logLevel",
-                "traceparent",
-            ],
-        ),
+        (&meta, &ROUTING_META),
         (&result_meta, &[SUBSCRIPTION]),
-    ];
+    ]
+    .into_iter()
+    .any(|(pairs, keys)| keys.iter().any(|key| count(pairs, key) > 1));
     Reading {
         kind: kind(&root, id_class),
         id_class,
-        has_duplicate: routing.iter().any(|(pairs, keys)| keys.iter().any(|key| count(pairs, key) > 1)),
+        has_duplicate,
         longest_id: longest.chain(both.into_iter().flatten()).map(Span::len).max().unwrap_or(0),
         members,
         ..empty(Kind::Other)

@@ -116,7 +116,6 @@ impl From<u64> for Replacement {
         let mut backwards = [0; 20];
         let mut len = 0;
         for slot in &mut backwards {
-            #[expect(clippy::cast_possible_truncation, reason = "a digit")]
             let digit = (number % 10) as u8;
             *slot = b'0' + digit;
             len += 1;
