@@ -3,8 +3,9 @@
 //!
 //! Unsafe here: calling functions compiled for AVX2 or AVX-512 after asking the CPU for them, and their
 //! loads. Safe code was not enough: the safe twin below, which is also the fallback and the tests'
-//! oracle, is 60 times slower (`cargo bench --bench line -- masks` prints all of them). The vector code must stay free of closures: a closure loses the target feature of the function
-//! around it, and every intrinsic becomes a call.
+//! oracle, is some forty times slower (`cargo bench --bench line -- masks` prints both). The vector code
+//! must stay free of closures: a closure loses the target feature of the function around it, and every
+//! intrinsic becomes a call.
 
 mod json;
 pub(crate) mod skip;
