@@ -4,6 +4,8 @@
 //!
 //! One test: the counter counts the whole process.
 
+#![expect(clippy::expect_used, reason = "a test may panic")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicUsize, Ordering},
@@ -60,7 +62,9 @@ impl Batches {
         self.src.reserve(READ_LEN);
         self.src.extend_from_slice(read);
         let mut frames = 0;
-        while let Some(batch) = self.decoder.decode(&mut self.src, &mut self.table).unwrap().map(|open| open.freeze()) {
+        while let Some(batch) =
+            self.decoder.decode(&mut self.src, &mut self.table).expect("nothing is too long").map(|open| open.freeze())
+        {
             frames += batch.len();
             if let Some(batch) = each(batch) {
                 self.table.recycle(batch);
@@ -118,7 +122,7 @@ fn nothing_is_allocated_per_frame_once_warm_and_at_most_one_buffer_per_block() {
     // Whoever does not recycle pays for the table of each block.
     let (allocations, batches_seen) =
         counted(1 << 10, by_item(LineBatchCodec::new(Limits::default()), |_, batch| drop(batch)));
-    assert!(allocations <= 4 * batches_seen, "{allocations} allocations for {batches_seen} batches not recycled");
+    assert!(allocations <= 3 * batches_seen, "{allocations} allocations for {batches_seen} batches not recycled");
 
     // Whoever keeps frames longer than the next read pays for a new buffer per block: the bytes, and the
     // count that is shared. The tables still come back.
