@@ -5,7 +5,7 @@
 //! the bytes of a frame are never changed. The *envelope* says what a frame is (a request, its id, its
 //! method…) as spans into it, so that a proxy can decide without owning or rebuilding anything.
 //!
-//! - [`line`]: newline-delimited messages (MCP over stdio, NDJSON).
+//! - [`line`](mod@line): newline-delimited messages (MCP over stdio, NDJSON).
 //! - [`sse`]: Server-Sent Events, to the letter of the WHATWG grammar.
 //! - [`envelope`]: the JSON-RPC envelope of a frame, by simd-json in place or by a scan.
 //!
