@@ -309,6 +309,7 @@ impl<'a> PaddedFrame<'a> {
 
 impl FrameBatch {
     /// A batch of frames that lie in `block` at `spans`.
+    #[cfg(test)]
     pub(crate) fn new(block: Bytes, spans: Vec<Span>, at: u64) -> Self {
         debug_assert!(spans.iter().all(|span| span.end() <= block.len()));
         Self { block, spans, at }
@@ -358,6 +359,7 @@ impl FrameBatch {
 
     /// Turns the block into its `index`th frame; the block's own reference is used, no count is touched.
     /// The batch is empty then, but keeps its room for [`FrameTable::recycle`].
+    #[cfg(any(test, feature = "tokio-util"))]
     #[must_use]
     pub(crate) fn take_frame(&mut self, index: usize) -> Option<Frame> {
         let span = *self.spans.get(index)?;

@@ -95,8 +95,9 @@ fn limit_counts_the_line_without_its_line_end() {
         for (len, fits) in [(63, true), (64, true), (65, false)] {
             let bytes = ["x".repeat(len).as_str(), end].concat();
             let expect = if fits { Said::Line(0, vec![b'x'; len]) } else { Said::TooLarge(0) };
-            assert_eq!(decoded([bytes.as_bytes()], 64), [expect.clone()]);
-            assert_eq!(decoded(bytes.as_bytes().chunks(1), 64), [expect]);
+            let expect = [expect];
+            assert_eq!(decoded([bytes.as_bytes()], 64), expect);
+            assert_eq!(decoded(bytes.as_bytes().chunks(1), 64), expect);
         }
     }
 }

@@ -148,7 +148,7 @@ fn what_is_sent_arrives_and_a_refused_batch_leaves_no_trace() {
     let mut codec = LineBatchCodec::new(limits(8));
     let mut dst = BytesMut::from(&b"before\n"[..]);
     let batch = codec.decode(&mut BytesMut::from(&b"a\rb\n\nc\r\n"[..])).unwrap().unwrap();
-    codec.encode(batch.clone(), &mut dst).unwrap();
+    codec.encode(batch, &mut dst).unwrap();
     assert_eq!(dst, b"before\na\rb\nc\n"[..]);
 
     let spans = vec![crate::Span::new(0, 1), crate::Span::new(0, 3)];
