@@ -85,6 +85,24 @@ def half_close(context: Context) -> None:
     _exact(context, "half-close")
 
 
+@check("one way at a time", _shows("one-way"))
+def one_way_at_a_time(context: Context) -> None:
+    with _opened(context, "one-way") as (client, deck, records):
+        for exchange in deck.exchanges[:2]:
+            client.send(exchange.send)
+        client.wait_received(sum(len(one.replies) for one in deck.exchanges[:2]), "the handshake")
+        client.deaf = True
+        for exchange in deck.exchanges[2:]:
+            client.send(exchange.send)
+        client.wait_written()
+        client.deaf = False
+        client.close_input()
+        expect_equal("exit status", client.wait_end(), 0)
+    context.flow("client to server", bytes(client.sent), (records / "to_server").read_bytes())
+    context.flow("server to client", (records / "from_server").read_bytes(), bytes(client.received))
+    expect_equal("bytes received", len(client.received), sum(len(one.replies) for one in deck.exchanges))
+
+
 def _lines(data: bytes) -> list[bytes]:
     """The lines' contents: without CR at the end, blank lines and a byte order mark at the very start."""
     lines = [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]

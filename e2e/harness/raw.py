@@ -28,6 +28,8 @@ class RawClient:
         self.sent = bytearray()
         self.received = bytearray()
         self.ended = False
+        #: While true, nothing is read, whatever waits.
+        self.deaf = False
         self._patience = patience
         self._waiting = bytearray()
         self._writer: int | None = writer
@@ -76,7 +78,7 @@ class RawClient:
     def _step(self, seconds: float) -> bool:
         """One round of writing and reading; false when nothing could be done in time."""
         with selectors.DefaultSelector() as selector:
-            if self._reader is not None and not self.ended:
+            if self._reader is not None and not self.ended and not self.deaf:
                 selector.register(self._reader, selectors.EVENT_READ)
             if self._writer is not None and self._waiting:
                 selector.register(self._writer, selectors.EVENT_WRITE)

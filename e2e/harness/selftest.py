@@ -33,6 +33,7 @@ EXPECTATIONS = [
     Expectation("pass-noise", ("noise",)),
     Expectation("banner", ("initialize", "raw: ids", "noise"), ()),
     Expectation("mute", ("stderr",)),
+    Expectation("one-way", ("one way at a time",)),
     Expectation("no-half-close", ("half-close", "unfinished line", "close"), ("server dies",)),
     Expectation("orphan", ("close", "npx", "raw: ids", "killed", "client gone"), ()),
 ]
