@@ -88,12 +88,13 @@ def half_close(context: Context) -> None:
 @check("one way at a time", _shows("one-way"))
 def one_way_at_a_time(context: Context) -> None:
     with _opened(context, "one-way") as (client, deck, records):
-        for exchange in deck.exchanges[:2]:
+        *first, last = deck.exchanges
+        for exchange in first:
             client.send(exchange.send)
-        client.wait_received(sum(len(one.replies) for one in deck.exchanges[:2]), "the handshake")
+        # What has begun to come is far more than pipes hold, so the rest of it stands until we read again.
+        client.wait_received(len(first[0].replies) + 1, "the start of the flood")
         client.deaf = True
-        for exchange in deck.exchanges[2:]:
-            client.send(exchange.send)
+        client.send(last.send)
         client.wait_written()
         client.deaf = False
         client.close_input()
