@@ -26,6 +26,14 @@ async def close_busy(context: Context) -> None:
         await live.client.call_tool("toggle-simulated-logging", {})  # its timer keeps the server alive
 
 
+@check("killed, busy server", "after kill -9 of what the client started, a server that would stay is gone too")
+async def killed_busy(context: Context) -> None:
+    async with session(context, abrupt=True, tapped=False) as live:
+        await live.client.call_tool("toggle-simulated-logging", {})
+        (started,) = [process for process in live.members() if process.parent == os.getpid()]
+        os.kill(started.pid, signal.SIGKILL)
+
+
 @check("server dies", "a call whose server is killed fails with an error and does not hang")
 async def server_dies(context: Context) -> None:
     async with session(context, abrupt=True, tapped=False) as live:

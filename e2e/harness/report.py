@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.model import Check, Findings, Flow, Route
 
-NAME, CELL = 18, 14
+NAME, CELL = 19, 14
 
 
 @dataclass(frozen=True)
