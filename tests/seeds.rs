@@ -8,7 +8,12 @@ use shadowcat_codecs::fuzz;
 type Body = fn(&[u8]);
 
 /// One entry for each `[[bin]]` in `fuzz/Cargo.toml`; `tests/tidy.rs` compares the two lists.
-const TARGETS: [(&str, Body); 1] = [("line", fuzz::line)];
+const TARGETS: [(&str, Body); 4] = [
+    ("envelope", fuzz::envelope),
+    ("line", fuzz::line),
+    ("scan_vs_serde", fuzz::scan_vs_serde),
+    ("splice", fuzz::splice),
+];
 
 #[test]
 fn every_seed_of_every_target_passes() {
