@@ -191,4 +191,4 @@ const MAX_QUEUED: usize = 1024;
 /// Bytes that are gathered for one write.
 const MAX_GATHERED: usize = 64 << 10;
 /// How long a reader of stderr may take nothing before it loses lines.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);

@@ -55,9 +55,12 @@ impl Intake {
         if self.buf.is_empty() && self.size.take_shrunk() {
             self.buf = BytesMut::new();
         }
-        // Room for the parser's padding too, or it would have to move the buffer.
-        if self.buf.capacity() - self.buf.len() < self.size.next / 2 + PADDING {
-            self.buf.reserve(self.size.next + PADDING);
+        // Room for the parser's padding too, or it would have to move the buffer; and for the rest of a long
+        // line, within reason: how long it will be is only a guess.
+        let expected = self.decoder.expected(&self.buf).min(MAX_EXPECTED);
+        let wanted = self.size.next.max(expected) + PADDING;
+        if self.buf.capacity() - self.buf.len() < wanted / 2 + PADDING {
+            self.buf.reserve(wanted);
         }
         let room = self.buf.capacity() - self.buf.len();
         let read = ready!(reader.poll_read(cx, &mut self.buf));
@@ -125,6 +128,8 @@ impl Default for ReadSize {
 
 /// First size of a read buffer, and what it shrinks to.
 const MIN_READ: usize = 8 << 10;
+/// Most that is reserved for the rest of a line because the line before was long.
+const MAX_EXPECTED: usize = 1 << 20;
 /// What a read buffer grows to. A pipe holds 64 KiB unless somebody made it larger.
 const MAX_READ: usize = 256 << 10;
 

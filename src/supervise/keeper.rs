@@ -3,7 +3,7 @@
 //! A parent-death signal follows the *thread* that spawned and is not inherited by grandchildren, and a dead
 //! subreaper reaps nothing; so a proxy that is killed with SIGKILL cannot keep its promise to leave nothing
 //! behind by itself. The keeper can: it holds one end of a socket, is the subreaper of everything started
-//! under it, and when the socket ends it ends them all, TERM first, KILL after [`process::TERM_TIME`].
+//! under it, and when the socket ends it ends them all, TERM first, KILL after [`TERM_TIME`].
 //!
 //! ```text
 //!   client ── proxy ─────── socket ─────── keeper (subreaper, its own process group)
@@ -29,6 +29,7 @@ use std::{
     },
     process::{ExitCode, Stdio},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -173,7 +174,7 @@ impl Keeper {
     }
 
     /// Lets the keeper end everything that is left, and waits until it has: at most
-    /// [`process::TERM_TIME`] and a moment.
+    /// [`TERM_TIME`] and a moment.
     ///
     /// # Errors
     ///
@@ -226,6 +227,9 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     Ok((reader.into(), writer.into()))
 }
+
+/// How long what is left may take to end after TERM, once we are gone.
+pub const TERM_TIME: Duration = Duration::from_secs(2);
 
 /// What the re-executed program finds as its first argument.
 const INTERNAL_NAME: &str = "__keeper";

@@ -63,8 +63,8 @@ impl<F: AsyncFnMut(&[u8])> ServerLog<F> {
     }
 }
 
-/// Longest piece that is passed on at once.
-const MAX_LINE: usize = 8 << 10;
+/// Longest piece that is passed on at once, in bytes.
+pub const MAX_LINE: usize = 8 << 10;
 const READ_SIZE: usize = 8 << 10;
 
 #[cfg(test)]

@@ -24,11 +24,11 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, wait},
 };
 
-use super::wire::{Event, Request};
+use super::{
+    TERM_TIME,
+    wire::{Event, Request},
+};
 use crate::supervise::{ChildId, Command, ExitStatus, ladder::Push};
-
-/// How long what is left may take to end after TERM, once the proxy is gone.
-pub(super) const TERM_TIME: Duration = Duration::from_secs(2);
 
 /// How long the system may take to end what got KILL. Only a process stuck in the kernel needs more, and
 /// that one nobody can end.
