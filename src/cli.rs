@@ -5,6 +5,7 @@
 
 mod args;
 mod exit;
+#[cfg(unix)]
 mod proxy;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -26,6 +27,7 @@ pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode,
         Err(error) => return Err(Failure::usage(&error)),
     };
     match args.task {
+        #[cfg(unix)]
         Task::Proxy(args) => proxy::run(*args),
         Task::Pipe(args) => crate::filter::run(args.into_options()?),
         Task::Demo(args) => crate::demo::run(args.calls),

@@ -64,7 +64,7 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The keeper did not do its part.
-    #[error("the keeper process failed: {0}")]
+    #[error("cannot start a child: {0}")]
     Keeper(#[from] io::Error),
 }
 

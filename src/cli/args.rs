@@ -22,6 +22,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     /// Forward between a client on stdin and stdout and a server started as a child
+    #[cfg(unix)]
     Proxy(Box<ProxyArgs>),
     /// Turn lines into events and back: the codecs as a filter, from FILE or stdin to stdout
     Pipe(PipeArgs),

@@ -3,7 +3,7 @@
 use std::{io, path::Path, process::ExitCode};
 
 use shadowcat::{
-    link::stdio::{self as link, Cause, Options, Outcome},
+    link::stdio::{self as link, Options, Outcome},
     supervise::{Command, SpawnError, keeper::Keeper, ladder::Times},
     telemetry::Log,
     transport::stdio,
@@ -90,14 +90,12 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
     if outcome.is_clean() {
         return Ok(ExitCode::SUCCESS);
     }
-    let Outcome { cause, status, orphans, .. } = outcome;
-    let while_what = match (orphans, cause) {
-        (0, _) => "before the client was done".to_owned(),
-        (1, _) => "with 1 request unanswered".to_owned(),
-        (orphans, _) => format!("with {orphans} requests unanswered"),
+    let when = match outcome.orphans {
+        0 => "before the client was done".to_owned(),
+        1 => "with 1 request unanswered".to_owned(),
+        orphans => format!("with {orphans} requests unanswered"),
     };
-    let ended = if *cause == Cause::Stopped { "was stopped" } else { "exited" };
-    Err(Failure::new(RUNTIME, format!("the server {ended} ({status}) {while_what}")))
+    Err(Failure::new(RUNTIME, format!("the server ended ({}) {when}", outcome.status)))
 }
 
 fn not_started(error: SpawnError) -> Failure {

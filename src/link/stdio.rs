@@ -89,10 +89,14 @@ struct Running {
 }
 
 impl Outcome {
-    /// Whether nobody has reason to complain.
+    /// Whether nobody has reason to complain. Whoever tells us to stop knows what is left unanswered.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.cause != Cause::Server && self.orphans == 0
+        match self.cause {
+            Cause::Stopped => true,
+            Cause::Client => self.orphans == 0,
+            Cause::Server => false,
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::{net::UnixStream as BlockingStream, process::CommandExt as _},
     },
+    path::PathBuf,
     process::{ExitCode, Stdio},
     task::{Context, Poll, ready},
     time::Duration,
@@ -90,7 +91,7 @@ impl Keeper {
     pub fn start() -> io::Result<Self> {
         let (ours, theirs) = BlockingStream::pair()?;
         ours.set_nonblocking(true)?;
-        let process = std::process::Command::new(OUR_PROGRAM)
+        let process = std::process::Command::new(our_program()?)
             .arg0("shadowcat-keeper")
             .arg(INTERNAL_NAME)
             .stdin(OwnedFd::from(theirs))
@@ -215,7 +216,7 @@ impl Keeper {
             let mut chunk = ReadBuf::new(&mut chunk);
             ready!(std::pin::Pin::new(&mut self.socket).poll_read(cx, &mut chunk))?;
             if chunk.filled().is_empty() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended")));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the keeper process ended")));
             }
             self.unread.extend_from_slice(chunk.filled());
         }
@@ -236,4 +237,11 @@ const INTERNAL_NAME: &str = "__keeper";
 
 /// The running program, also when its file was replaced in the meantime.
 #[cfg(target_os = "linux")]
-const OUR_PROGRAM: &str = "/proc/self/exe";
+fn our_program() -> io::Result<PathBuf> {
+    Ok("/proc/self/exe".into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn our_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
