@@ -36,6 +36,31 @@ pub(crate) fn masks<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Gr
     masks_portable(hay, needles, group)
 }
 
+/// As [`masks`], with one mask per block: the bytes that are any of `needles`.
+#[inline]
+pub(crate) fn any_masks<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut [u64; GROUP_BLOCKS]) -> usize {
+    let hay = hay.get(..GROUP_LEN).unwrap_or(hay);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(blocks) = x86_64::any_512(hay, needles, group).or_else(|| x86_64::any_256(hay, needles, group)) {
+        return blocks;
+    }
+    any_masks_portable(hay, needles, group)
+}
+
+/// The safe twin of [`any_masks`].
+pub(crate) fn any_masks_portable<const N: usize>(
+    hay: &[u8],
+    needles: [u8; N],
+    group: &mut [u64; GROUP_BLOCKS],
+) -> usize {
+    let mut all = [[0; N]; GROUP_BLOCKS];
+    let blocks = masks_portable(hay, needles, &mut all);
+    for (any, masks) in group.iter_mut().zip(all).take(blocks) {
+        *any = masks.iter().fold(0, |any, mask| any | mask);
+    }
+    blocks
+}
+
 /// The safe twin: fallback on other machines, and the oracle of the tests.
 pub(crate) fn masks_portable<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> usize {
     let mut blocks = 0;
@@ -53,11 +78,11 @@ mod x86_64 {
     #![expect(unsafe_code, reason = "the island: see the module's first lines")]
 
     use std::arch::x86_64::{
-        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
-        _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
+        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256,
+        _mm256_set1_epi8, _mm256_setzero_si256, _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
     };
 
-    use super::{BLOCK_LEN, Group};
+    use super::{BLOCK_LEN, GROUP_BLOCKS, Group};
 
     /// As [`super::masks`], on a machine with good 512-bit vectors: VBMI2 is asked for because the first
     /// CPUs with AVX-512 slowed down when it was used, and those do not have it.
@@ -74,6 +99,86 @@ mod x86_64 {
     pub(super) fn masks_256<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> Option<usize> {
         // SAFETY: this CPU has AVX2.
         std::arch::is_x86_feature_detected!("avx2").then(|| unsafe { masks_avx2(hay, needles, group) })
+    }
+
+    /// As [`super::any_masks`], on a machine for [`masks_512`].
+    #[inline]
+    pub(super) fn any_512<const N: usize>(
+        hay: &[u8],
+        needles: [u8; N],
+        group: &mut [u64; GROUP_BLOCKS],
+    ) -> Option<usize> {
+        let usable =
+            std::arch::is_x86_feature_detected!("avx512bw") && std::arch::is_x86_feature_detected!("avx512vbmi2");
+        // SAFETY: this CPU has AVX-512 BW, which includes F.
+        usable.then(|| unsafe { any_avx512(hay, needles, group) })
+    }
+
+    /// As [`super::any_masks`], on a machine with AVX2.
+    #[inline]
+    pub(super) fn any_256<const N: usize>(
+        hay: &[u8],
+        needles: [u8; N],
+        group: &mut [u64; GROUP_BLOCKS],
+    ) -> Option<usize> {
+        // SAFETY: this CPU has AVX2.
+        std::arch::is_x86_feature_detected!("avx2").then(|| unsafe { any_avx2(hay, needles, group) })
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn any_avx512<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut [u64; GROUP_BLOCKS]) -> usize {
+        let (blocks, tail) = hay.as_chunks::<BLOCK_LEN>();
+        let mut count = 0;
+        for (block, any) in blocks.iter().zip(group.iter_mut()) {
+            *any = any_of_block_avx512(block, needles);
+            count += 1;
+        }
+        if let (false, Some(any)) = (tail.is_empty(), group.get_mut(count)) {
+            *any = any_of_block_avx512(&padded(tail), needles) & ((1 << tail.len()) - 1);
+            count += 1;
+        }
+        count
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn any_avx2<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut [u64; GROUP_BLOCKS]) -> usize {
+        let (blocks, tail) = hay.as_chunks::<BLOCK_LEN>();
+        let mut count = 0;
+        for (block, any) in blocks.iter().zip(group.iter_mut()) {
+            *any = any_of_block_avx2(block, needles);
+            count += 1;
+        }
+        if let (false, Some(any)) = (tail.is_empty(), group.get_mut(count)) {
+            *any = any_of_block_avx2(&padded(tail), needles) & ((1 << tail.len()) - 1);
+            count += 1;
+        }
+        count
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn any_of_block_avx512<const N: usize>(block: &[u8; BLOCK_LEN], needles: [u8; N]) -> u64 {
+        let (bytes, mut any) = (load_512(block), 0);
+        for needle in needles {
+            any |= _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(needle.cast_signed()));
+        }
+        any
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn any_of_block_avx2<const N: usize>(block: &[u8; BLOCK_LEN], needles: [u8; N]) -> u64 {
+        let (halves, _) = block.as_chunks::<32>();
+        let [low, high] = halves else { unreachable!("64 bytes are two times 32") };
+        let (low, high) = (load_256(low), load_256(high));
+        let (mut any_low, mut any_high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+        for needle in needles {
+            let needle = _mm256_set1_epi8(needle.cast_signed());
+            any_low = _mm256_or_si256(any_low, _mm256_cmpeq_epi8(low, needle));
+            any_high = _mm256_or_si256(any_high, _mm256_cmpeq_epi8(high, needle));
+        }
+        let (low, high) = (_mm256_movemask_epi8(any_low), _mm256_movemask_epi8(any_high));
+        u64::from(low.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -186,6 +291,24 @@ mod tests {
             // On a machine that prefers wider vectors the narrow ones are not to go untested.
             #[cfg(target_arch = "x86_64")]
             if let Some(counted) = x86_64::masks_256(hay, [1, 3], &mut fast) {
+                prop_assert_eq!(counted, expected);
+                prop_assert_eq!(fast, slow);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_masks_are_the_portable_ones(hay in vec(0_u8..4, 0..GROUP_LEN + 100), skip in 0_usize..70) {
+            let hay = hay.get(skip..).unwrap_or_default();
+            let (mut fast, mut slow) = ([0; GROUP_BLOCKS], [0; GROUP_BLOCKS]);
+            let counted = any_masks(hay, [1, 3], &mut fast);
+            let hay = hay.get(..GROUP_LEN).unwrap_or(hay);
+            let expected = any_masks_portable(hay, [1, 3], &mut slow);
+            prop_assert_eq!(counted, expected);
+            prop_assert_eq!(fast, slow);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(counted) = x86_64::any_256(hay, [1, 3], &mut fast) {
                 prop_assert_eq!(counted, expected);
                 prop_assert_eq!(fast, slow);
             }

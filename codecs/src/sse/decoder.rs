@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    event::{EventBatch, EventTable, Place, Text},
+    event::{Data, EventBatch, EventTable, Place, Text},
     scan::{Block, Cursor, Ended, Open, Owned, Scan, Shared, span},
 };
 use crate::{FrameError, Limits};
@@ -78,9 +78,9 @@ pub struct SseDecoder {
     /// Invariant between passes: the data, if any, is the first bytes of what is kept (`src` or `kept`),
     /// and nothing else is in a block.
     open: Open,
-    /// What [`Place::Carried`] means for the open event's type.
+    /// What [`Place::CARRIED`] means for the open event's type.
     event: Text,
-    /// What [`Place::Carried`] means for the id.
+    /// What [`Place::CARRIED`] means for the id.
     id: Text,
     last_id: Option<Text>,
     retry: Option<u64>,
@@ -135,7 +135,7 @@ impl SseDecoder {
             if let Some(error) = self.refused.take() {
                 return Err(error);
             }
-            if src.len() <= self.open.data.data_len() + self.scanned {
+            if src.len() <= self.open.data.len() + self.scanned {
                 return Ok(None);
             }
             if let Some(batch) = self.pass(src, table) {
@@ -208,7 +208,7 @@ impl SseDecoder {
     /// One pass over `src`: hands out its events and leaves what must be kept at its start.
     fn pass(&mut self, src: &mut BytesMut, table: &mut EventTable) -> Option<EventBatch> {
         let window = src.len().min(MAX_PASS_LEN);
-        let data_len = self.open.data.data_len();
+        let data_len = self.open.data.len();
         let first = data_len + self.pass_over(src.get(data_len..window).unwrap_or_default());
         let from = self.cursor(first, data_len + self.scanned);
         let base = self.line_at - data_len as u64;
@@ -219,7 +219,7 @@ impl SseDecoder {
         self.line_at = base + to.line as u64;
 
         // Behind the events: the open event's data, what is between it and the current line, that line.
-        let keep_from = if let Place::Block(data) = ended.open.data { data.start() } else { to.line };
+        let keep_from = if let Data::Block(data) = ended.open.data { data.start() } else { to.line };
         let batch = match carried {
             Some((event, id)) => {
                 let block = src.split_to(keep_from).freeze();
@@ -230,11 +230,11 @@ impl SseDecoder {
                 None
             }
         };
-        let data_len = ended.open.data.data_len();
+        let data_len = ended.open.data.len();
         cut_out(src, data_len, to.line - keep_from);
         self.open = ended.open;
-        if self.open.data != Place::Nowhere {
-            self.open.data = Place::Block(span(0, data_len));
+        if let Data::Block(_) = self.open.data {
+            self.open.data = Data::Block(span(0, data_len));
         }
         batch
     }
@@ -252,17 +252,17 @@ impl SseDecoder {
         self.line_at = base + to.line as u64;
 
         let joined_len = match ended.open.data {
-            Place::Block(data) => {
+            Data::Block(data) => {
                 let joined_len = kept.len();
                 keep(&mut kept, data.of(bytes));
                 joined_len
             }
-            Place::Joined(data) => data.start(),
-            Place::Nowhere | Place::Carried => kept.len(),
+            Data::Joined(data) => data.start(),
+            Data::Nowhere | Data::Refused => kept.len(),
         };
         let joined = if joined_len > 0 { kept.split_to(joined_len).freeze() } else { Bytes::new() };
-        if ended.open.data != Place::Nowhere {
-            ended.open.data = Place::Joined(span(0, kept.len()));
+        if let Data::Block(_) | Data::Joined(_) = ended.open.data {
+            ended.open.data = Data::Joined(span(0, kept.len()));
         }
         keep(&mut kept, bytes.get(to.line..to.scanned).unwrap_or_default());
         let block = body.split_to(to.scanned);
@@ -275,7 +275,7 @@ impl SseDecoder {
     /// there is and as may be kept.
     fn extend_line(&mut self, body: &mut Bytes, table: &mut EventTable) {
         let mut kept = std::mem::take(&mut self.kept);
-        let data_len = self.open.data.data_len();
+        let data_len = self.open.data.len();
         let base = self.line_at - data_len as u64;
         // What is longer than this is refused for one reason or another.
         let longest = self.limits.max_frame_len() + self.limits.max_field_len() + LONGEST_NAME;
@@ -286,8 +286,8 @@ impl SseDecoder {
         keep(&mut kept, piece);
         let piece_len = piece.len();
 
-        if self.open.data != Place::Nowhere {
-            self.open.data = Place::Block(span(0, data_len));
+        if let Data::Joined(data) = self.open.data {
+            self.open.data = Data::Block(data);
         }
         let limits = self.limits;
         let mut scan = Scan::new(Owned(&mut kept), &mut table.found, self.open, &limits, base);
@@ -314,15 +314,15 @@ impl SseDecoder {
             self.line_at += (self.scanned + taken) as u64;
             self.scanned = 0;
             match ended.open.data {
-                Place::Block(data) => {
+                Data::Block(data) => {
                     kept.truncate(data.end());
                     kept.advance(data.start());
                 }
                 _ => kept.clear(),
             }
         }
-        if let Place::Block(data) = ended.open.data {
-            ended.open.data = Place::Joined(span(0, data.len()));
+        if let Data::Block(data) = ended.open.data {
+            ended.open.data = Data::Joined(span(0, data.len()));
         }
         (self.kept, self.open) = (kept, ended.open);
     }
@@ -381,18 +381,18 @@ impl SseDecoder {
         let carried = (!no_events).then(|| (self.event.clone(), self.id.clone()));
         if let Some(place) = ended.last_id {
             self.last_id = match place {
-                Place::Nowhere | Place::Joined(_) => None,
-                Place::Carried => Some(self.id.clone()),
-                Place::Block(span) => Some(Text::copied(span.of(bytes))),
+                Place::NOWHERE => None,
+                Place::CARRIED => Some(self.id.clone()),
+                place => Some(Text::copied(place.of(bytes))),
             };
         }
-        if let Place::Block(span) = ended.open.id {
-            self.id = Text::copied(span.of(bytes));
-            ended.open.id = Place::Carried;
+        if ended.open.id.is_in_block() {
+            self.id = Text::copied(ended.open.id.of(bytes));
+            ended.open.id = Place::CARRIED;
         }
-        if let Place::Block(span) = ended.open.event {
-            self.event = Text::copied(span.of(bytes));
-            ended.open.event = Place::Carried;
+        if ended.open.event.is_in_block() {
+            self.event = Text::copied(ended.open.event.of(bytes));
+            ended.open.event = Place::CARRIED;
         }
         self.retry = ended.retry.or(self.retry);
         self.refused = ended.refused;

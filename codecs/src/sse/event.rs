@@ -14,13 +14,10 @@ use crate::{Frame, Span};
 /// One event of a batch, borrowed.
 ///
 /// `Debug` shows lengths only: payloads never reach a log.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct EventRef<'a> {
-    data: &'a [u8],
-    /// Empty if the event named no type.
-    event: &'a [u8],
-    id: Option<&'a [u8]>,
-    at: u64,
+    batch: &'a EventBatch,
+    found: &'a Found,
 }
 
 /// One event, owned: what the adapters yield and what [`SseEncoder`](super::SseEncoder) takes.
@@ -68,23 +65,31 @@ pub struct EventTable {
     pub(super) found: Vec<Found>,
 }
 
-/// Where the parts of one event are.
+/// Where the parts of one event are. One is written for each event, so it is kept to 32 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
-    pub(super) data: Place,
-    pub(super) event: Place,
-    pub(super) id: Place,
-    /// Stream offset of the first byte of the event's first `data`, `event` or `id` line.
-    pub(super) at: u64,
+    data: Span,
+    event: Place,
+    id: Place,
+    /// Stream offset of the event, and in the highest bit whether the data is in the batch's other buffer.
+    at: u64,
 }
 
-/// Where some bytes are.
+/// Where a type or an id is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// `OUTSIDE`, or less: then the text is in the block.
+    start: u32,
+    len: u32,
+}
+
+/// Where the data of an event is, as far as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// There are none.
+pub(super) enum Data {
+    /// None was read.
     Nowhere,
-    /// Kept by value since before this block.
-    Carried,
+    /// There was too much: the event was refused, and its rest is skipped.
+    Refused,
     /// In the block.
     Block(Span),
     /// In the batch's other buffer.
@@ -106,42 +111,48 @@ const _: () = assert!(size_of::<EventBatch>() <= 256, "batches travel by value")
 
 impl<'a> EventRef<'a> {
     /// The data, several `data` lines joined by LF. Not necessarily UTF-8.
+    #[inline]
     #[must_use]
-    pub const fn data(&self) -> &'a [u8] {
-        self.data
+    pub fn data(&self) -> &'a [u8] {
+        self.found.data.of(if self.found.is_joined() { &self.batch.joined } else { &self.batch.block })
     }
 
     /// The event's type; `message` if it named none.
     #[must_use]
-    pub const fn event(&self) -> &'a [u8] {
-        if self.event.is_empty() { MESSAGE } else { self.event }
+    pub fn event(&self) -> &'a [u8] {
+        self.batch.text(self.found.event, &self.batch.event).unwrap_or(MESSAGE)
     }
 
     /// The last event id when the event was dispatched: its own, or that of the latest event before it
     /// that had one. `None` as long as the stream had no id; `Some` and empty after an `id` without value.
     #[must_use]
-    pub const fn id(&self) -> Option<&'a [u8]> {
-        self.id
+    pub fn id(&self) -> Option<&'a [u8]> {
+        self.batch.text(self.found.id, &self.batch.id)
     }
 
     /// Stream offset of the first byte of the event's first `data`, `event` or `id` line.
     #[must_use]
     pub const fn at(&self) -> u64 {
-        self.at
+        self.found.at & !JOINED
     }
 
     /// The data as text; what is not UTF-8 is replaced. The same text as if the stream had been decoded
     /// before it was cut, as the specification does it, because line ends, colons and spaces are ASCII.
     #[must_use]
     pub fn data_text(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.data)
+        String::from_utf8_lossy(self.data())
+    }
+
+    fn to_owned(self, data: Bytes) -> Event {
+        let event = self.batch.text(self.found.event, &self.batch.event).unwrap_or_default();
+        Event { data: data.into(), event: Text::copied(event), id: self.id().map(Text::copied) }
     }
 }
 
 impl fmt::Debug for EventRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (data, event, id) = (self.data.len(), self.event().len(), self.id.map(<[u8]>::len));
-        write!(f, "EventRef(data {data} bytes, event {event} bytes, id {id:?} bytes, at {})", self.at)
+        let (data, event, id) = (self.data().len(), self.event().len(), self.id().map(<[u8]>::len));
+        write!(f, "EventRef(data {data} bytes, event {event} bytes, id {id:?} bytes, at {})", self.at())
     }
 }
 
@@ -243,58 +254,36 @@ impl EventBatch {
 
     /// The events in stream order, without touching a reference count.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> + DoubleEndedIterator {
-        self.found.iter().map(|found| self.borrowed(found))
+        self.found.iter().map(|found| EventRef { batch: self, found })
     }
 
     /// The `index`th event. Its data is a counted reference to the block.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Event> {
         let found = self.found.get(index)?;
-        let data = match found.data {
-            Place::Block(span) => self.block.slice(span.start()..span.end()),
-            Place::Joined(span) => self.joined.slice(span.start()..span.end()),
-            Place::Nowhere | Place::Carried => Bytes::new(),
-        };
-        Some(self.owned(found, data))
+        let buffer = if found.is_joined() { &self.joined } else { &self.block };
+        let data = buffer.slice(found.data.start()..found.data.end());
+        Some(EventRef { batch: self, found }.to_owned(data))
     }
 
     /// Turns the batch into its last event; the block's own reference is used, no count is touched.
     #[must_use]
     #[cfg_attr(not(any(feature = "tokio-util", feature = "futures")), expect(dead_code, reason = "for the adapters"))]
-    pub(crate) fn into_last(mut self) -> Option<Event> {
+    pub(crate) fn into_last(self) -> Option<Event> {
         let found = *self.found.last()?;
-        let EventRef { event, id, .. } = self.borrowed(&found);
-        let (event, id) = (Text::copied(event), id.map(Text::copied));
-        let (mut data, span) = match found.data {
-            Place::Block(span) => (std::mem::take(&mut self.block), span),
-            Place::Joined(span) => (std::mem::take(&mut self.joined), span),
-            Place::Nowhere | Place::Carried => (Bytes::new(), Span::default()),
-        };
-        data.truncate(span.end());
-        data.advance(span.start());
-        Some(Event { data: data.into(), event, id })
+        let event = EventRef { batch: &self, found: &found }.to_owned(Bytes::new());
+        let mut data = if found.is_joined() { self.joined } else { self.block };
+        data.truncate(found.data.end());
+        data.advance(found.data.start());
+        Some(Event { data: data.into(), ..event })
     }
 
-    fn borrowed(&self, found: &Found) -> EventRef<'_> {
-        EventRef {
-            data: self.text(found.data, &Text::EMPTY).unwrap_or_default(),
-            event: self.text(found.event, &self.event).unwrap_or_default(),
-            id: self.text(found.id, &self.id),
-            at: found.at,
-        }
-    }
-
-    fn owned(&self, found: &Found, data: Bytes) -> Event {
-        let EventRef { event, id, .. } = self.borrowed(found);
-        Event { data: data.into(), event: Text::copied(event), id: id.map(Text::copied) }
-    }
-
+    #[inline]
     fn text<'a>(&'a self, place: Place, carried: &'a Text) -> Option<&'a [u8]> {
         match place {
-            Place::Nowhere => None,
-            Place::Carried => Some(carried.bytes()),
-            Place::Block(span) => Some(span.of(&self.block)),
-            Place::Joined(span) => Some(span.of(&self.joined)),
+            Place::NOWHERE => None,
+            Place::CARRIED => Some(carried.bytes()),
+            _ => Some(place.of(&self.block)),
         }
     }
 }
@@ -330,12 +319,63 @@ impl EventTable {
     }
 }
 
+impl Found {
+    #[inline]
+    pub(super) const fn in_block(data: Span, event: Place, id: Place, at: u64) -> Self {
+        Self { data, event, id, at }
+    }
+
+    pub(super) fn new(data: Data, event: Place, id: Place, at: u64) -> Option<Self> {
+        match data {
+            Data::Block(data) => Some(Self { data, event, id, at }),
+            Data::Joined(data) => Some(Self { data, event, id, at: at | JOINED }),
+            Data::Nowhere | Data::Refused => None,
+        }
+    }
+
+    const fn is_joined(&self) -> bool {
+        self.at & JOINED != 0
+    }
+}
+
 impl Place {
-    /// Number of bytes of data there.
-    pub(super) fn data_len(self) -> usize {
+    /// There is none.
+    pub(super) const NOWHERE: Self = Self { start: OUTSIDE, len: 0 };
+    /// Kept by value since before this block.
+    pub(super) const CARRIED: Self = Self { start: OUTSIDE, len: 1 };
+
+    #[expect(clippy::cast_possible_truncation, reason = "of a span, which is of `u32`")]
+    pub(super) fn in_block(span: Span) -> Self {
+        debug_assert!(span.start() < OUTSIDE as usize, "a line end lies behind");
+        Self { start: span.start() as u32, len: span.len() as u32 }
+    }
+
+    pub(super) const fn is_in_block(self) -> bool {
+        self.start != OUTSIDE
+    }
+
+    /// The text, if it is in `block`.
+    pub(super) fn of(self, block: &[u8]) -> &[u8] {
+        block.get(self.start as usize..).and_then(|text| text.get(..self.len as usize)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NOWHERE => f.write_str("Nowhere"),
+            Self::CARRIED => f.write_str("Carried"),
+            Self { start, len } => write!(f, "Block({start}, {len} bytes)"),
+        }
+    }
+}
+
+impl Data {
+    /// Number of bytes there.
+    pub(super) const fn len(self) -> usize {
         match self {
             Self::Block(span) | Self::Joined(span) => span.len(),
-            Self::Nowhere | Self::Carried => 0,
+            Self::Nowhere | Self::Refused => 0,
         }
     }
 }
@@ -374,6 +414,14 @@ impl fmt::Debug for Text {
         write!(f, "Text({} bytes)", self.bytes().len())
     }
 }
+
+/// No text in a block starts there: a line end lies behind it, and blocks are of `u32::MAX` bytes at the most.
+const OUTSIDE: u32 = u32::MAX;
+
+/// No stream is that long.
+const JOINED: u64 = 1 << 63;
+
+const _: () = assert!(size_of::<Found>() == 32);
 
 /// The type of an event that names none.
 const MESSAGE: &[u8] = b"message";

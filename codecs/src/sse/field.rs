@@ -22,6 +22,33 @@ pub(super) enum Prefix {
     Field(Field, usize),
 }
 
+/// The name of a field and the colon behind it, to be compared in one step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    /// The first `len` bytes as they are in memory, the others 0.
+    word: u64,
+    /// Invariant: `len < 8`, so that the space has room.
+    len: usize,
+}
+
+impl Name {
+    pub(super) const DATA: Self = Self { word: u64::from_le_bytes(*b"data:\0\0\0"), len: 5 };
+    pub(super) const EVENT: Self = Self { word: u64::from_le_bytes(*b"event:\0\0"), len: 6 };
+    pub(super) const ID: Self = Self { word: u64::from_le_bytes(*b"id:\0\0\0\0\0"), len: 3 };
+    const RETRY: Self = Self { word: u64::from_le_bytes(*b"retry:\0\0"), len: 6 };
+
+    /// Offset of the value in a line that begins with the bytes of `word`, if it is a field of that name.
+    /// (No part of the name is a line end, so what of `word` is behind the line does not matter.)
+    #[inline]
+    pub(super) const fn value_in(self, word: u64) -> Option<usize> {
+        let behind = 8 * self.len;
+        if word << (64 - behind) != self.word << (64 - behind) {
+            return None;
+        }
+        Some(self.len + ((word >> behind) as u8 == b' ') as usize)
+    }
+}
+
 impl Field {
     /// The field of a whole line that is not blank, and the offset of its value.
     ///
@@ -30,25 +57,45 @@ impl Field {
     /// as they are.
     #[inline]
     pub(super) fn of(line: &[u8]) -> (Self, usize) {
-        for (name, field) in NAMES {
-            if let Some(rest) = line.strip_prefix(name) {
-                return match rest {
-                    [] => (field, line.len()),
-                    [b':', b' ', ..] => (field, name.len() + 2),
-                    [b':', ..] => (field, name.len() + 1),
-                    // No name is the beginning of another.
-                    _ => (Self::Ignored, line.len()),
-                };
-            }
+        let Some(&word) = line.first_chunk() else { return Self::of_short(line) };
+        let word = u64::from_le_bytes(word);
+        if let Some(value) = Name::EVENT.value_in(word) {
+            (Self::Event, value)
+        } else if let Some(value) = Name::ID.value_in(word) {
+            (Self::Id, value)
+        } else if let Some(value) = Name::DATA.value_in(word) {
+            (Self::Data, value)
+        } else if let Some(value) = Name::RETRY.value_in(word) {
+            (Self::Retry, value)
+        } else {
+            (Self::Ignored, line.len())
         }
-        (Self::Ignored, line.len())
+    }
+
+    /// The same for a line of less than eight bytes; only there the colon may be missing.
+    fn of_short(line: &[u8]) -> (Self, usize) {
+        let name_len = line.iter().position(|&byte| byte == b':').unwrap_or(line.len());
+        let field = match line.get(..name_len).unwrap_or_default() {
+            b"data" => Self::Data,
+            b"event" => Self::Event,
+            b"id" => Self::Id,
+            b"retry" => Self::Retry,
+            _ => Self::Ignored,
+        };
+        let value = match line.get(name_len..).unwrap_or_default() {
+            _ if field == Self::Ignored => line.len(),
+            [b':', b' ', ..] => name_len + 2,
+            [b':', ..] => name_len + 1,
+            _ => name_len,
+        };
+        (field, value)
     }
 }
 
 impl Prefix {
     /// What the first bytes of a line, that do not hold its end, say.
     pub(super) fn of(line: &[u8]) -> Self {
-        if NAMES.iter().any(|(name, _)| name.starts_with(line)) {
+        if [&b"data"[..], b"event", b"id", b"retry"].iter().any(|name| name.starts_with(line)) {
             return Self::Undecided;
         }
         let (field, value) = Field::of(line);
@@ -65,8 +112,18 @@ pub(super) fn milliseconds(value: &[u8]) -> Option<u64> {
     Some(value.iter().fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
 }
 
-const NAMES: [(&[u8], Field); 4] =
-    [(b"data", Field::Data), (b"event", Field::Event), (b"id", Field::Id), (b"retry", Field::Retry)];
+/// Rule: "if the field value does not contain U+0000 NULL". Ids are too short for a search to pay.
+#[inline]
+pub(super) fn has_nul(value: &[u8]) -> bool {
+    let is_in = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080 != 0
+    };
+    match value.last_chunk() {
+        Some(last) => value.as_chunks().0.iter().any(is_in) || is_in(last),
+        None => value.contains(&0),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +161,36 @@ mod tests {
         assert_eq!(Prefix::of(b"dx"), Prefix::Field(Field::Ignored, 2));
         assert_eq!(Prefix::of(b":"), Prefix::Field(Field::Ignored, 1));
         assert_eq!(Prefix::of(b"datab"), Prefix::Field(Field::Ignored, 5));
+    }
+
+    #[test]
+    fn long_lines_are_read_as_short_ones() {
+        for name in ["data", "event", "id", "retry", "other", "datas", "i", "dat", ""] {
+            for behind in ["", ":", ": ", ":  ", ":x", " :", "::", ":data:"] {
+                let (short, long) = (format!("{name}{behind}"), format!("{name}{behind}yyyyyyyy"));
+                if !behind.contains(':') {
+                    assert_eq!(Field::of(long.as_bytes()), (Field::Ignored, long.len()), "{long:?}");
+                    continue;
+                }
+                let (field, value) = Field::of_short(short.as_bytes());
+                let value = if field == Field::Ignored { long.len() } else { value };
+                assert_eq!(Field::of(long.as_bytes()), (field, value), "{long:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nul_is_found_wherever_it_is() {
+        for len in 0..40 {
+            let mut value = vec![b'\x01'; len];
+            assert!(!has_nul(&value));
+            for at in 0..len {
+                value[at] = 0;
+                assert!(has_nul(&value), "{at} of {len}");
+                value[at] = 0x80;
+                assert!(!has_nul(&value));
+            }
+        }
     }
 
     #[test]

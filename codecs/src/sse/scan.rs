@@ -1,7 +1,8 @@
 //! One pass over a block: its bytes into lines, lines into fields, fields into events.
 //!
-//! Line ends are found 64 bytes at a time. A CR ends a line, an LF does unless it follows a CR:
-//! `ends = cr | (lf & !(cr << 1 | carry))`, so that CRLF costs no more than LF.
+//! Line ends are found 64 bytes at a time, CR and LF alike; an LF behind a CR is never met, because the
+//! next search starts behind it. So CRLF costs no more than LF, and a blank line costs nothing when it was
+//! read together with the line before it.
 //!
 //! A pass never waits and never fails: what is unfinished at its end, and what was refused, it leaves in
 //! [`Ended`].
@@ -9,8 +10,8 @@
 use bytes::BytesMut;
 
 use super::{
-    event::{Found, Place},
-    field::{self, Field, Prefix},
+    event::{Data, Found, Place},
+    field::{self, Field, Name, Prefix, has_nul},
 };
 use crate::{
     FrameError, Limits, Span,
@@ -21,11 +22,12 @@ use crate::{
 pub(super) trait Block {
     fn bytes(&self) -> &[u8];
 
-    /// Where `data`, an LF and the bytes at `value`, which lie behind it, are one run of bytes.
-    fn join(&mut self, data: Place, value: Span) -> Place;
+    /// Where `data`, an LF and the bytes at `value`, which lie behind it, are one run of bytes. If there is
+    /// no data yet, where `value` is.
+    fn join(&mut self, data: Data, value: Span) -> Data;
 
     /// `data` will not be asked for again.
-    fn discard(&mut self, data: Place);
+    fn discard(&mut self, data: Data);
 }
 
 /// A block that belongs to us alone: lines are joined where they are.
@@ -41,7 +43,7 @@ pub(super) struct Owned<'a>(pub(super) &'a mut [u8]);
 /// A block that others may read: lines are joined in a buffer of our own.
 pub(super) struct Shared<'a> {
     pub(super) block: &'a [u8],
-    /// Invariant: the data of the open event, if it is [`Place::Joined`], ends where this ends.
+    /// Invariant: the data of the open event, if it is [`Data::Joined`], ends where this ends.
     pub(super) joined: &'a mut BytesMut,
 }
 
@@ -50,9 +52,7 @@ pub(super) struct Shared<'a> {
 pub(super) struct Open {
     /// Stream offset of the first line that belongs to the event. `None`: no such line was read.
     pub(super) at: Option<u64>,
-    /// Whether the event was refused; its rest is skipped.
-    pub(super) refused: bool,
-    pub(super) data: Place,
+    pub(super) data: Data,
     pub(super) event: Place,
     /// The "last event ID buffer" of the specification: what the next dispatched event will have.
     pub(super) id: Place,
@@ -101,120 +101,194 @@ impl<'a, B: Block> Scan<'a, B> {
 
     /// Reads every line that ends in the block, or those up to the first that gets an event refused.
     pub(super) fn run(&mut self, from: Cursor) -> Cursor {
-        let Cursor { mut line, scanned: mut at, after_cr } = from;
+        let Cursor { mut line, scanned, after_cr } = from;
         let len = self.block.bytes().len();
-        if at >= len {
+        if scanned >= len {
             return from;
         }
         if after_cr && self.block.bytes().get(line) == Some(&b'\n') {
             line += 1;
         }
-        let mut carry = u64::from(after_cr);
-        let mut group = [[0; 2]; GROUP_BLOCKS];
-        while let Some(hay) = self.block.bytes().get(at..).filter(|hay| !hay.is_empty()) {
-            let hay_len = hay.len().min(GROUP_LEN);
-            let blocks = block::masks(hay, [b'\n', b'\r'], &mut group);
-            for (index, &[lf, cr]) in group.iter().take(blocks).enumerate() {
-                let mut ends = cr | (lf & !(cr << 1 | carry));
-                carry = cr >> 63;
-                while ends != 0 {
-                    let end = at + index * BLOCK_LEN + ends.trailing_zeros() as usize;
-                    ends &= ends - 1;
-                    // A blank line that was read together with the line before it.
-                    if end < line {
-                        continue;
-                    }
-                    line = self.line(line, end);
-                    if self.refused.is_some() {
-                        return Cursor { line, scanned: line, after_cr: self.is_after_cr(line) };
-                    }
-                }
+        let mut group = [0; GROUP_BLOCKS];
+        let mut at = scanned.max(line);
+        while at < len {
+            let bytes = self.block.bytes();
+            // In a long line, a search for two bytes is faster than masks that are all 0.
+            if at - line >= GROUP_LEN {
+                let rest = bytes.get(at..).unwrap_or_default();
+                at += memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
             }
-            at += hay_len;
+            let blocks = block::any_masks(bytes.get(at..).unwrap_or_default(), [b'\r', b'\n'], &mut group);
+            group.iter_mut().skip(blocks).for_each(|mask| *mask = 0);
+            line = self.group(&group, at, line);
+            if self.refused.is_some() {
+                return Cursor { line, scanned: line, after_cr: self.is_after_cr(line) };
+            }
+            at = line.max(at + GROUP_LEN).min(len);
         }
         Cursor { line, scanned: len, after_cr: line == len && self.is_after_cr(line) }
     }
 
-    /// Reads the line from `start` to `end`, and the blank line behind it if it is there. Returns where the
-    /// next line starts.
+    /// Reads the lines that end in the group at `at`; the first starts at `line`. Returns where the next line
+    /// starts.
+    fn group(&mut self, group: &[u64; GROUP_BLOCKS], at: usize, mut line: usize) -> usize {
+        let (mut index, mut ends) = (usize::MAX, 0);
+        loop {
+            // The line ends behind `line`, in its block or a later one.
+            let from = line.saturating_sub(at);
+            if from / BLOCK_LEN != index {
+                index = from / BLOCK_LEN;
+                let Some(&mask) = group.get(index) else { return line };
+                ends = mask;
+            }
+            ends &= u64::MAX << (from % BLOCK_LEN);
+            while ends == 0 {
+                index += 1;
+                let Some(&mask) = group.get(index) else { return line };
+                ends = mask;
+            }
+            let end = at + index * BLOCK_LEN + ends.trailing_zeros() as usize;
+            if let Some(next) = self.quick(line, end) {
+                line = next;
+                continue;
+            }
+            line = self.line(line, end);
+            if self.refused.is_some() {
+                return line;
+            }
+        }
+    }
+
+    /// Reads the line from `start` to `end` and the blank line behind it, in one step, if it is one of those
+    /// that most streams consist of: data, or a comment between events. Returns where the next line starts.
+    #[inline]
+    fn quick(&mut self, start: usize, end: usize) -> Option<usize> {
+        // The line, its end, and enough behind it to take both ends at once.
+        let line = self.block.bytes().get(start..end + size_of::<u64>())?;
+        let name = u64::from_le_bytes(*line.first_chunk()?);
+        let behind = u64::from_le_bytes(*line.last_chunk()?);
+        let (next, blank) = if behind & 0xFF == u64::from(b'\n') {
+            let blank = behind & 0xFFFF == LF_LF;
+            (end + 1 + usize::from(blank), blank)
+        } else if behind & 0xFFFF == CRLF {
+            let blank = behind & 0xFFFF_FFFF == CRLF_CRLF;
+            (end + 2 + 2 * usize::from(blank), blank)
+        } else {
+            (end + 1, false)
+        };
+        let at = self.open.at.unwrap_or(self.base + start as u64);
+        let Some(value) = Name::DATA.value_in(name) else {
+            if name & 0xFF == u64::from(b':') {
+                // With nothing open, a blank line means nothing.
+                return self.open.at.is_none().then_some(next);
+            }
+            return (!blank && self.quick_field(at, name, start, end)).then_some(next);
+        };
+        let value = span(start + value, end);
+        if self.open.data != Data::Nowhere {
+            return self.quick_join(at, value, blank).then_some(next);
+        }
+        if value.len() > self.max_event_len {
+            return None;
+        }
+        if !blank {
+            (self.open.at, self.open.data) = (Some(at), Data::Block(value));
+            return Some(next);
+        }
+        self.found.push(Found::in_block(value, self.open.event, self.open.id, at));
+        // With nothing open before, there was neither a type nor a new id.
+        if self.open.at.is_some() {
+            self.close();
+        }
+        Some(next)
+    }
+
+    /// A line with a type or an id. False: it is neither, or not to be taken in.
+    #[inline]
+    fn quick_field(&mut self, at: u64, name: u64, start: usize, end: usize) -> bool {
+        let value_of = |name_len| span(start + name_len, end);
+        let max_field_len = if self.open.data == Data::Refused { 0 } else { self.max_field_len };
+        if let Some(value) = Name::EVENT.value_in(name).map(value_of)
+            && value.len() <= max_field_len
+        {
+            self.open.event = if value.is_empty() { Place::NOWHERE } else { Place::in_block(value) };
+        } else if let Some(value) = Name::ID.value_in(name).map(value_of)
+            && value.len() <= max_field_len
+            && !has_nul(value.of(self.block.bytes()))
+        {
+            self.open.id = Place::in_block(value);
+        } else {
+            return false;
+        }
+        self.open.at = Some(at);
+        true
+    }
+
+    /// One more line of data. False: it is one too much.
+    fn quick_join(&mut self, at: u64, value: Span, blank: bool) -> bool {
+        if self.open.data == Data::Refused || self.joined_len(value.len()) > self.max_event_len {
+            return false;
+        }
+        self.open.data = self.block.join(self.open.data, value);
+        if blank {
+            self.found.extend(Found::new(self.open.data, self.open.event, self.open.id, at));
+            self.close();
+        }
+        true
+    }
+
+    /// Reads the line from `start` to `end`. Returns where the next line starts.
     #[inline]
     pub(super) fn line(&mut self, start: usize, end: usize) -> usize {
         let bytes = self.block.bytes();
+        let next = end + if let Some([b'\r', b'\n', ..]) = bytes.get(end..) { 2 } else { 1 };
         let line = bytes.get(start..end).unwrap_or_default();
-        let rest = bytes.get(end..).unwrap_or_default();
-        if let (Some(&[b'd', b'a', b't', b'a', b':']), false) = (line.first_chunk(), self.open.refused) {
-            let value = start + if line.get(5) == Some(&b' ') { 6 } else { 5 };
-            if self.open.data == Place::Nowhere && end - value <= self.max_event_len {
-                // Most events are one line of data: end them at once.
-                let (blank, next) = match rest {
-                    [b'\n', b'\n', ..] => (true, end + 2),
-                    [b'\r', b'\n', b'\r', b'\n', ..] => (true, end + 4),
-                    [b'\r', b'\n', ..] => (false, end + 2),
-                    _ => (false, end + 1),
-                };
-                self.begin(start);
-                self.open.data = Place::Block(span(value, end));
-                if blank {
-                    self.dispatch();
-                }
-                return next;
-            }
-        }
-        let next = end + if let [b'\r', b'\n', ..] = rest { 2 } else { 1 };
         match line {
             [] => self.dispatch(),
             [b':', ..] => {}
-            _ => self.field(start, end),
+            _ => {
+                let (field, value) = Field::of(line);
+                self.apply(field, start, span(start + value, end));
+            }
         }
         next
     }
 
     /// Rule: "dispatch the event", at a blank line.
-    #[inline]
     fn dispatch(&mut self) {
-        let Some(at) = self.open.at else { return };
-        let Open { data, event, id, .. } = self.open;
-        self.last_id = Some(id);
-        // "If the data buffer is an empty string": no data field was read.
-        if data != Place::Nowhere {
-            self.found.push(Found { data, event, id, at });
+        if let Some(at) = self.open.at {
+            // "If the data buffer is an empty string": no data field was read.
+            self.found.extend(Found::new(self.open.data, self.open.event, self.open.id, at));
+            self.close();
         }
-        self.open = Open { at: None, refused: false, data: Place::Nowhere, event: Place::Nowhere, id };
     }
 
-    fn field(&mut self, start: usize, end: usize) {
-        let line = self.block.bytes().get(start..end).unwrap_or_default();
-        let (field, value) = Field::of(line);
-        self.apply(field, start, span(start + value, end));
+    #[inline]
+    fn close(&mut self) {
+        self.last_id = Some(self.open.id);
+        self.open = Open { id: self.open.id, ..Open::NOTHING };
     }
 
     /// Takes in a whole field of the line that starts at `start`.
     fn apply(&mut self, field: Field, start: usize, value: Span) {
         let bytes = value.of(self.block.bytes());
         match field {
-            Field::Data | Field::Event if self.open.refused => {}
+            Field::Data | Field::Event if self.open.data == Data::Refused => {}
             Field::Data if self.joined_len(value.len()) > self.max_event_len => self.refuse(self.max_event_len, start),
             Field::Data => {
                 self.begin(start);
-                self.open.data = match self.open.data {
-                    Place::Nowhere => Place::Block(value),
-                    data => self.block.join(data, value),
-                };
+                self.open.data = self.block.join(self.open.data, value);
             }
-            Field::Event | Field::Id if value.len() > self.max_field_len => {
-                if !self.open.refused {
-                    self.refuse(self.max_field_len, start);
-                }
-            }
+            Field::Event | Field::Id if value.len() > self.max_field_len => self.refuse(self.max_field_len, start),
             Field::Event => {
                 self.begin(start);
-                self.open.event = if value.is_empty() { Place::Nowhere } else { Place::Block(value) };
+                self.open.event = if value.is_empty() { Place::NOWHERE } else { Place::in_block(value) };
             }
             // "If the field value does not contain U+0000 NULL".
-            Field::Id if memchr::memchr(0, bytes).is_some() => {}
+            Field::Id if has_nul(bytes) => {}
             Field::Id => {
                 self.begin(start);
-                self.open.id = Place::Block(value);
+                self.open.id = Place::in_block(value);
             }
             Field::Retry if value.len() > self.max_field_len => {}
             Field::Retry => self.retry = field::milliseconds(bytes).or(self.retry),
@@ -232,11 +306,9 @@ impl<'a, B: Block> Scan<'a, B> {
         };
         match field {
             Field::Ignored => return false,
-            Field::Data | Field::Event if self.open.refused => return false,
+            Field::Data | Field::Event if self.open.data == Data::Refused => return false,
             Field::Data if self.joined_len(len) > self.max_event_len => self.refuse(self.max_event_len, start),
-            Field::Event | Field::Id if len > self.max_field_len && !self.open.refused => {
-                self.refuse(self.max_field_len, start);
-            }
+            Field::Event | Field::Id if len > self.max_field_len => self.refuse(self.max_field_len, start),
             Field::Data => return true,
             Field::Event | Field::Id | Field::Retry => return len <= self.max_field_len,
         }
@@ -255,14 +327,18 @@ impl<'a, B: Block> Scan<'a, B> {
 
     /// Length of the data with `len` more bytes of one more line.
     fn joined_len(&self, len: usize) -> usize {
-        if self.open.data == Place::Nowhere { len } else { self.open.data.data_len() + 1 + len }
+        if self.open.data == Data::Nowhere { len } else { self.open.data.len() + 1 + len }
     }
 
+    /// Refuses the event, once.
     #[cold]
     fn refuse(&mut self, limit: usize, start: usize) {
+        if self.open.data == Data::Refused {
+            return;
+        }
         self.begin(start);
         self.block.discard(self.open.data);
-        (self.open.data, self.open.event, self.open.refused) = (Place::Nowhere, Place::Nowhere, true);
+        (self.open.data, self.open.event) = (Data::Refused, Place::NOWHERE);
         self.refused = self.open.at.map(|at| FrameError::MessageTooLarge { limit, at });
     }
 
@@ -276,18 +352,18 @@ impl Block for Owned<'_> {
         self.0
     }
 
-    fn join(&mut self, data: Place, value: Span) -> Place {
-        let Place::Block(data) = data else { return Place::Block(value) };
-        let end = data.end() + 1 + value.len();
-        debug_assert!(end <= value.end(), "what is joined is shorter than its source");
+    #[inline]
+    fn join(&mut self, data: Data, value: Span) -> Data {
+        let Data::Block(data) = data else { return Data::Block(value) };
+        // The byte before the value goes along, and becomes the LF.
+        self.0.copy_within(value.start() - 1..value.end(), data.end());
         if let Some(line_end) = self.0.get_mut(data.end()) {
             *line_end = b'\n';
         }
-        self.0.copy_within(value.start()..value.end(), data.end() + 1);
-        Place::Block(span(data.start(), end))
+        Data::Block(span(data.start(), data.end() + 1 + value.len()))
     }
 
-    fn discard(&mut self, _data: Place) {}
+    fn discard(&mut self, _data: Data) {}
 }
 
 impl Block for Shared<'_> {
@@ -296,31 +372,35 @@ impl Block for Shared<'_> {
     }
 
     /// A named copy: shared bytes cannot be moved.
-    fn join(&mut self, data: Place, value: Span) -> Place {
+    #[inline]
+    fn join(&mut self, data: Data, value: Span) -> Data {
         let start = match data {
-            Place::Joined(data) => data.start(),
-            Place::Block(data) => {
+            Data::Joined(data) => data.start(),
+            Data::Block(data) => {
                 let start = self.joined.len();
                 self.joined.extend_from_slice(data.of(self.block));
                 start
             }
-            Place::Nowhere | Place::Carried => return Place::Block(value),
+            Data::Nowhere | Data::Refused => return Data::Block(value),
         };
-        self.joined.extend_from_slice(b"\n");
-        self.joined.extend_from_slice(value.of(self.block));
-        Place::Joined(span(start, self.joined.len()))
+        // The byte before the value goes along, and becomes the LF.
+        let line_end = self.joined.len();
+        self.joined.extend_from_slice(self.block.get(value.start() - 1..value.end()).unwrap_or_default());
+        if let Some(line_end) = self.joined.get_mut(line_end) {
+            *line_end = b'\n';
+        }
+        Data::Joined(span(start, self.joined.len()))
     }
 
-    fn discard(&mut self, data: Place) {
-        if let Place::Joined(data) = data {
+    fn discard(&mut self, data: Data) {
+        if let Data::Joined(data) = data {
             self.joined.truncate(data.start());
         }
     }
 }
 
 impl Open {
-    pub(super) const NOTHING: Self =
-        Self { at: None, refused: false, data: Place::Nowhere, event: Place::Nowhere, id: Place::Nowhere };
+    pub(super) const NOTHING: Self = Self { at: None, data: Data::Nowhere, event: Place::NOWHERE, id: Place::NOWHERE };
 }
 
 #[inline]
@@ -328,3 +408,8 @@ impl Open {
 pub(super) fn span(start: usize, end: usize) -> Span {
     Span::new(start as u32, end as u32)
 }
+
+/// Line ends, as they are in memory.
+const LF_LF: u64 = u64::from_le_bytes(*b"\n\n\0\0\0\0\0\0");
+const CRLF: u64 = u64::from_le_bytes(*b"\r\n\0\0\0\0\0\0");
+const CRLF_CRLF: u64 = u64::from_le_bytes(*b"\r\n\r\n\0\0\0\0");
