@@ -61,6 +61,32 @@ pub(crate) fn any_masks_portable<const N: usize>(
     blocks
 }
 
+/// Where a quote, a backslash, a control byte or a byte above 0x7F is among sixteen; bit `i` for byte `i`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Specials {
+    /// Quotes, backslashes and bytes below 0x20.
+    pub(crate) special: u32,
+    /// Bytes above 0x7F.
+    pub(crate) high: u32,
+}
+
+/// The [`Specials`] of a few bytes: for strings that are too short for a block.
+#[inline]
+pub(crate) fn specials(bytes: &[u8; 16]) -> Specials {
+    #[cfg(target_arch = "x86_64")]
+    return x86_64::specials_sse2(bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    return specials_portable(bytes);
+}
+
+/// The safe twin.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn specials_portable(bytes: &[u8; 16]) -> Specials {
+    let mask =
+        |is_wanted: fn(u8) -> bool| bytes.iter().rev().fold(0, |mask, &byte| mask << 1 | u32::from(is_wanted(byte)));
+    Specials { special: mask(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)), high: mask(|byte| !byte.is_ascii()) }
+}
+
 /// The safe twin: fallback on other machines, and the oracle of the tests.
 pub(crate) fn masks_portable<const N: usize>(hay: &[u8], needles: [u8; N], group: &mut Group<N>) -> usize {
     let mut blocks = 0;
@@ -78,11 +104,31 @@ mod x86_64 {
     #![expect(unsafe_code, reason = "the island: see the module's first lines")]
 
     use std::arch::x86_64::{
-        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256,
-        _mm256_set1_epi8, _mm256_setzero_si256, _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
+        __m128i, __m256i, __m512i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+        _mm_set1_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+        _mm256_setzero_si256, _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
     };
 
-    use super::{BLOCK_LEN, GROUP_BLOCKS, Group};
+    use super::{BLOCK_LEN, GROUP_BLOCKS, Group, Specials};
+
+    /// As [`super::specials`]; SSE2 is there on every x86-64.
+    #[inline]
+    pub(super) fn specials_sse2(bytes: &[u8; 16]) -> Specials {
+        // SAFETY: a reference to 16 bytes is valid for a read of 16 bytes, and `loadu` wants no alignment.
+        let bytes: __m128i = unsafe { _mm_loadu_si128(std::ptr::from_ref(bytes).cast()) };
+        // SAFETY: every x86-64 has SSE2.
+        let (special, high) = unsafe { special_and_high(bytes) };
+        Specials { special: special.cast_unsigned(), high: high.cast_unsigned() }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn special_and_high(bytes: __m128i) -> (i32, i32) {
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"'.cast_signed()));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\'.cast_signed()));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1F)), bytes);
+        (_mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash))), _mm_movemask_epi8(bytes))
+    }
 
     /// As [`super::masks`], on a machine with good 512-bit vectors: VBMI2 is asked for because the first
     /// CPUs with AVX-512 slowed down when it was used, and those do not have it.
@@ -312,6 +358,11 @@ mod tests {
                 prop_assert_eq!(counted, expected);
                 prop_assert_eq!(fast, slow);
             }
+        }
+
+        #[test]
+        fn vector_specials_are_the_portable_ones(bytes: [u8; 16]) {
+            prop_assert_eq!(specials(&bytes), specials_portable(&bytes));
         }
     }
 

@@ -448,7 +448,7 @@ impl EnvelopeScan {
         }
         self.finish_token(cursor, Value::String, 1)?;
         cursor.pos += 1;
-        Ok(())
+        self.after_value(cursor)
     }
 
     /// Runs to the closing quote of a string, and stays there; or to the end of the piece, and tells where
@@ -483,7 +483,8 @@ impl EnvelopeScan {
                 if !number.is_whole() {
                     return Err(cursor.unexpected());
                 }
-                return self.finish_token(cursor, Value::Number, 0);
+                self.finish_token(cursor, Value::Number, 0)?;
+                return self.after_value(cursor);
             };
             number = next;
             cursor.pos += 1;
@@ -532,11 +533,15 @@ impl EnvelopeScan {
                 return Err(EnvelopeError::TooDeep { limit, at: offset(cursor.at()) });
             }
         }
-        self.value_done(value, cursor.at())
+        self.value_done(value, cursor.at())?;
+        self.after_value(cursor)
     }
 
-    #[inline(always)]
+    #[inline]
     fn after_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
+        if matches!(self.state, State::Done) {
+            return Ok(());
+        }
         let Some(byte) = cursor.token() else { return Ok(()) };
         self.member = None;
         self.state = match (self.scope, byte) {

@@ -1,35 +1,24 @@
 //! The tokens of JSON, one byte or one word at a time, each able to stop and go on at any byte: strings
 //! with their escapes, numbers, literals, white space. Nothing is decoded here.
 
+use crate::block;
+
 /// Offset of the first quote, backslash or control byte in `hay` (its length if there is none), and whether
 /// there is a byte above 0x7F before it. The latter may also be true without one: it only means "look".
 #[inline]
 pub(super) fn special(hay: &[u8]) -> (usize, bool) {
     let mut high = false;
-    let (words, tail) = hay.as_chunks::<WORD>();
-    for (index, &word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(word);
-        let found = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES) | below_0x20(word);
-        high |= word & TOP_BITS != 0;
-        if found != 0 {
-            return (index * WORD + found.trailing_zeros() as usize / 8, high);
+    let (pieces, tail) = hay.as_chunks();
+    for (index, piece) in pieces.iter().enumerate() {
+        let found = block::specials(piece);
+        high |= found.high != 0;
+        if found.special != 0 {
+            return (index * size_of_val(piece) + found.special.trailing_zeros() as usize, high);
         }
     }
     let found = tail.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(tail.len());
     high |= tail.iter().take(found).any(|byte| !byte.is_ascii());
-    (words.len() * WORD + found, high)
-}
-
-/// Top bit of each byte that is zero. A byte behind the first one found may be wrong: borrows run upwards.
-#[inline]
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(EACH) & !word & TOP_BITS
-}
-
-/// Top bit of each byte below 0x20; the same caveat.
-#[inline]
-const fn below_0x20(word: u64) -> u64 {
-    word.wrapping_sub(EACH * 0x20) & !word & TOP_BITS
+    (hay.len() - tail.len() + found, high)
 }
 
 /// Where a string is in an escape sequence.
@@ -131,12 +120,6 @@ fn is_string_text(inner: &[u8]) -> bool {
 pub(super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
-
-const WORD: usize = 8;
-const EACH: u64 = 0x0101_0101_0101_0101;
-const QUOTES: u64 = EACH * b'"' as u64;
-const BACKSLASHES: u64 = EACH * b'\\' as u64;
-const TOP_BITS: u64 = 0x8080_8080_8080_8080;
 
 #[cfg(test)]
 mod tests {
