@@ -84,6 +84,8 @@ struct Running {
     status: Option<ExitStatus>,
     /// Whether the child's stdout has ended and all of it was passed on.
     server_ended: bool,
+    /// Whether the client reads no more, so that nobody misses an answer.
+    client_gone: bool,
     cause: Option<Cause>,
     drain: Option<Duration>,
 }
@@ -123,27 +125,34 @@ pub async fn run(
     let mut running = Running::new(id, options);
     let mut server_log = pin!(ServerLog::new(stderr, log).run());
     let mut is_logging = true;
-    let status = loop {
+    let ended = loop {
         if let (Some(status), true) = (running.status, running.server_ended) {
-            break status;
+            break Ok(status);
         }
+        // First what is rare: a flood in the pipe or the log may take all the time there is.
         tokio::select! {
             biased;
-            event = poll_fn(|cx| pipe.poll_event(cx, now)) => running.handle_event(&mut pipe, event, now()),
-            exit = keeper.next_exit(), if running.status.is_none() => running.handle_exit(exit?.1, now()),
-            () = &mut server_log, if is_logging => is_logging = false,
-            () = until(running.due()) => running.handle_due(&mut pipe, keeper, now()).await?,
             () = signals.next() => running.handle_signal(&mut pipe, now()),
+            () = until(running.due()) => if let Err(error) = running.handle_due(&mut pipe, keeper, now()).await {
+                break Err(error);
+            },
+            event = poll_fn(|cx| pipe.poll_event(cx, now)) => running.handle_event(&mut pipe, event, now()),
+            exit = keeper.next_exit(), if running.status.is_none() => match exit {
+                Ok((_, status)) => running.handle_exit(status, now()),
+                Err(error) => break Err(error),
+            },
+            () = &mut server_log, if is_logging => is_logging = false,
         }
     };
-    let reason = Reason::from(status);
+    let reason = ended.as_ref().map_or(UNKNOWN, |&status| Reason::from(status));
     let orphans = tokio::select! {
         orphans = settle(&mut pipe, &reason) => orphans,
         () = signals.next() => 0,
     };
     drain_log(server_log, is_logging).await;
+    let orphans = if running.client_gone { 0 } else { orphans };
     let cause = running.cause.unwrap_or(Cause::Server);
-    Ok(Outcome { cause, status, orphans, counts: pipe.session().counts() })
+    ended.map(|status| Outcome { cause, status, orphans, counts: pipe.session().counts() })
 }
 
 impl Running {
@@ -155,6 +164,7 @@ impl Running {
             linger_due: None,
             status: None,
             server_ended: false,
+            client_gone: false,
             cause: None,
             drain: options.drain,
         }
@@ -175,7 +185,10 @@ impl Running {
             Event::Quiet => self.ladder.start(now),
             // A server that reads no more cannot be asked anything; what it still says is passed on.
             Event::Gone(StreamKey::UPSTREAM) => self.end_child(pipe, now, Cause::Server),
-            Event::Gone(_) => self.end_child(pipe, now, Cause::Client),
+            Event::Gone(_) => {
+                self.client_gone = true;
+                self.end_child(pipe, now, Cause::Client);
+            }
         }
     }
 
@@ -191,7 +204,10 @@ impl Running {
             self.drain_due = None;
             self.ladder.start(now);
         }
-        if self.linger_due.is_some_and(|due| due <= now) {
+        if self.linger_due.is_some_and(|due| due <= now) && !pipe.is_flushed(StreamKey::DOWNSTREAM) {
+            // The client reads slowly, and what the server wrote while it lived may still be in its pipe.
+            self.linger_due = Some(now + LINGER);
+        } else if self.linger_due.is_some_and(|due| due <= now) {
             tracing::warn!("the server has exited, but a process it left behind holds its stdout");
             self.linger_due = None;
             pipe.abandon(StreamKey::UPSTREAM);
@@ -236,7 +252,7 @@ async fn settle(pipe: &mut Pipe, reason: &Reason) -> usize {
         loop {
             orphans += pipe.answer_orphans(StreamKey::UPSTREAM, reason);
             match pipe.poll_event(cx, now) {
-                Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(orphans),
+                Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(0),
                 Poll::Ready(_) => {}
                 Poll::Pending if pipe.session().pending_at(StreamKey::UPSTREAM) > 0 => {}
                 Poll::Pending if pipe.is_flushed(StreamKey::DOWNSTREAM) => return Poll::Ready(orphans),
@@ -310,6 +326,9 @@ impl fmt::Display for Cause {
         })
     }
 }
+
+/// What is told to the client when the keeper is lost, and with it how the child ended.
+const UNKNOWN: Reason = Reason::ServerExited { exit_code: None, signal: None };
 
 /// How long the stdout of a child that has exited may stay open. What it wrote itself is there at once.
 const LINGER: Duration = Duration::from_secs(1);
