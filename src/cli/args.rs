@@ -67,15 +67,15 @@ pub(crate) struct ProxyArgs {
     pub(crate) max_pending: usize,
 
     /// How long to wait for answers after the client has ended its input [default: no limit]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
 
     /// How long the server may take to end after its input has ended, before it gets SIGTERM
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
     pub(crate) shutdown_grace: Duration,
 
     /// How long it may take after SIGTERM, before it gets SIGKILL
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]
     pub(crate) kill_after: Duration,
 
     #[command(flatten)]
@@ -211,6 +211,14 @@ fn parse_env(typed: &str) -> Result<(OsString, OsString), String> {
     }
 }
 
+/// A duration that can be added to any time; nobody will notice the difference.
+fn parse_duration(typed: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(typed).map(|duration| duration.min(LONGEST))
+}
+
+/// A hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -230,6 +238,13 @@ mod tests {
         };
         let times = Times { grace: args.shutdown_grace, term: args.kill_after };
         assert_eq!(times, Times::default());
+    }
+
+    #[test]
+    fn durations_never_reach_the_end_of_time() {
+        assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("500000000000years"), Ok(LONGEST));
+        assert!(parse_duration("soon").is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Exit codes, and the one line that is said with each.
 
-use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+use std::{fmt::Write as _, io::Write as _, process::ExitCode, sync::mpsc, thread, time::Duration};
+
+use shadowcat::telemetry::LogFormat;
 
 /// Something failed while running.
 pub(crate) const RUNTIME: u8 = 1;
@@ -14,11 +16,18 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) struct Failure {
     code: u8,
     line: String,
+    format: LogFormat,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, line: impl Into<String>) -> Self {
-        Self { code, line: line.into() }
+        Self { code, line: line.into(), format: LogFormat::Text }
+    }
+
+    /// The line as one of a log in this format.
+    pub(crate) fn with_format(mut self, format: LogFormat) -> Self {
+        self.format = format;
+        self
     }
 
     /// One helpful line instead of the parser's several.
@@ -46,8 +55,22 @@ impl Failure {
 
     /// Says the line on stderr and gives the code.
     pub(crate) fn report(self) -> ExitCode {
-        // If stderr is gone there is nobody to tell; the code still says it.
-        let _ = writeln!(std::io::stderr(), "shadowcat: {}", self.line);
+        let line = match self.format {
+            LogFormat::Json => {
+                let line =
+                    serde_json::json!({"level": "ERROR", "fields": {"message": self.line}, "target": "shadowcat"});
+                format!("{line}\n")
+            }
+            _ => format!("shadowcat: {}\n", self.line),
+        };
+        // If stderr is gone there is nobody to tell; the code still says it. If it is full and unread, as a
+        // server that talks much may have left it, writing would keep us here for ever.
+        let (told, end) = mpsc::channel();
+        thread::spawn(move || told.send(std::io::stderr().write_all(line.as_bytes())));
+        let _ = end.recv_timeout(PATIENCE);
         ExitCode::from(self.code)
     }
 }
+
+/// How long the line may wait for a reader.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::{io, path::Path, process::ExitCode};
 use shadowcat::{
     link::stdio::{self as link, Options, Outcome},
     supervise::{Command, SpawnError, keeper::Keeper, ladder::Times},
-    telemetry::Log,
+    telemetry::{Log, LogFormat},
     transport::stdio,
 };
 use tokio::runtime;
@@ -25,7 +25,7 @@ struct Plan {
 
 /// Runs the session to its end.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
-    let (level, format) = (args.log.log_level.into(), args.log.log_format.into());
+    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let plan = Plan::new(args)?;
     let log = Log::start(level, format);
     let runtime = runtime::Builder::new_current_thread()
@@ -37,7 +37,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     // A helper thread may still be waiting for a file or a terminal; it ends with the process.
     runtime.shutdown_background();
     log.finish();
-    judge(&outcome?)
+    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
 }
 
 impl Plan {
