@@ -50,6 +50,8 @@ pub mod fuzz;
 mod limits;
 pub mod line;
 pub mod sse;
+#[cfg(feature = "futures")]
+pub mod stream;
 #[cfg(feature = "tokio-util")]
 pub mod tokio_codec;
 

@@ -32,6 +32,7 @@
 //! ```
 
 mod line;
+mod sse;
 
 use std::io;
 
@@ -39,6 +40,7 @@ use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 
 pub use line::{LineBatchCodec, LineCodec};
+pub use sse::{SseBatchCodec, SseCodec};
 
 /// What can go wrong between a codec and the stream it is used on.
 #[derive(Debug, thiserror::Error)]

@@ -64,26 +64,31 @@ impl SseEncoder {
     pub const fn encode(&self, event: Event) -> EncodedEvent {
         EncodedEvent { event }
     }
+
+    /// Appends `event` to `dst` with its framing. A named copy: for write buffers.
+    pub fn encode_into(&self, event: &Event, dst: &mut BytesMut) {
+        dst.reserve(event.data().len() + ROOM_FOR_FRAMING);
+        for slice in slices(event) {
+            dst.extend_from_slice(slice);
+        }
+    }
 }
 
 impl EncodedEvent {
     /// What to write, in order: two slices a `data` line and at most five more. Finds the line ends in the
     /// data on the way.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let head = self.head();
-        let label = if head.iter().all(|slice| slice.is_empty()) { FIRST_DATA } else { NEXT_DATA };
-        let lines = DataLines { label, line: b"", rest: Some(self.event.data()) };
-        head.into_iter().filter(|slice| !slice.is_empty()).chain(lines).chain(std::iter::once(EVENT_END))
+        slices(&self.event)
     }
 
     /// As [`slices`](Self::slices) for whoever sends counted references, an HTTP body for example. No copy of
     /// the data; a type and an id are copied (a named copy) together with what comes before the data.
     pub fn into_pieces(self) -> impl Iterator<Item = Bytes> {
-        let mut head = BytesMut::new();
-        for slice in self.head() {
-            head.extend_from_slice(slice);
+        let mut first = BytesMut::new();
+        for slice in head(&self.event) {
+            first.extend_from_slice(slice);
         }
-        let label = if head.is_empty() { FIRST_DATA } else { NEXT_DATA };
+        let label = if first.is_empty() { FIRST_DATA } else { NEXT_DATA };
         let mut rest = Some(Bytes::from(self.event.into_data()));
         let lines = std::iter::from_fn(move || {
             let data = rest.take()?;
@@ -95,7 +100,7 @@ impl EncodedEvent {
         let labels = std::iter::once(label).chain(std::iter::repeat(NEXT_DATA));
         let lines = labels.zip(lines).flat_map(|(label, line)| [Bytes::from_static(label), line]);
         let end = std::iter::once(Bytes::from_static(EVENT_END));
-        std::iter::once(head.freeze()).chain(lines).chain(end).filter(|piece| !piece.is_empty())
+        std::iter::once(first.freeze()).chain(lines).chain(end).filter(|piece| !piece.is_empty())
     }
 
     /// Number of bytes in all slices.
@@ -109,18 +114,25 @@ impl EncodedEvent {
     pub const fn is_empty(&self) -> bool {
         false
     }
+}
 
-    /// The slices before the first `data` line, and some that are empty.
-    fn head(&self) -> [&[u8]; 4] {
-        let (event, id) = (self.event.named_event(), self.event.id());
-        let (event_label, id_label): (&[u8], &[u8]) = match (event, id) {
-            (None, None) => (b"", b""),
-            (Some(_), None) => (b"event: ", b""),
-            (None, Some(_)) => (b"", b"id: "),
-            (Some(_), Some(_)) => (b"event: ", b"\nid: "),
-        };
-        [event_label, event.unwrap_or_default(), id_label, id.unwrap_or_default()]
-    }
+fn slices(event: &Event) -> impl Iterator<Item = &[u8]> {
+    let head = head(event);
+    let label = if head.iter().all(|slice| slice.is_empty()) { FIRST_DATA } else { NEXT_DATA };
+    let lines = DataLines { label, line: b"", rest: Some(event.data()) };
+    head.into_iter().filter(|slice| !slice.is_empty()).chain(lines).chain(std::iter::once(EVENT_END))
+}
+
+/// The slices before the first `data` line, and some that are empty.
+fn head(event: &Event) -> [&[u8]; 4] {
+    let (event, id) = (event.named_event(), event.id());
+    let (event_label, id_label): (&[u8], &[u8]) = match (event, id) {
+        (None, None) => (b"", b""),
+        (Some(_), None) => (b"event: ", b""),
+        (None, Some(_)) => (b"", b"id: "),
+        (Some(_), Some(_)) => (b"event: ", b"\nid: "),
+    };
+    [event_label, event.unwrap_or_default(), id_label, id.unwrap_or_default()]
 }
 
 /// The lines of some data, a label before each.
@@ -153,6 +165,9 @@ fn cut_line(data: &[u8]) -> (&[u8], Option<&[u8]>) {
 const FIRST_DATA: &[u8] = b"data: ";
 const NEXT_DATA: &[u8] = b"\ndata: ";
 const EVENT_END: &[u8] = b"\n\n";
+
+/// What the framing of an event with one line of data, a type and an id takes; more lines take more.
+const ROOM_FOR_FRAMING: usize = 128;
 
 /// A comment and a blank line, to be written between events when there was nothing to say for a while:
 /// intermediaries cut idle streams.

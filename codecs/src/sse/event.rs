@@ -6,7 +6,9 @@
 
 use std::{borrow::Cow, fmt};
 
-use bytes::{Buf, Bytes};
+#[cfg(any(feature = "tokio-util", feature = "futures"))]
+use bytes::Buf;
+use bytes::Bytes;
 
 use super::SseEncodeError;
 use crate::{Frame, Span};
@@ -266,15 +268,19 @@ impl EventBatch {
         Some(EventRef { batch: self, found }.to_owned(data))
     }
 
-    /// Turns the batch into its last event; the block's own reference is used, no count is touched.
-    #[must_use]
-    #[cfg_attr(not(any(feature = "tokio-util", feature = "futures")), expect(dead_code, reason = "for the adapters"))]
-    pub(crate) fn into_last(self) -> Option<Event> {
-        let found = *self.found.last()?;
-        let event = EventRef { batch: &self, found: &found }.to_owned(Bytes::new());
-        let mut data = if found.is_joined() { self.joined } else { self.block };
+    /// As [`get`](Self::get), but if it is the last event, the block's own reference goes along and no count is
+    /// touched; what is left of the batch then is only good for recycling.
+    #[cfg(any(feature = "tokio-util", feature = "futures"))]
+    pub(crate) fn take(&mut self, index: usize) -> Option<Event> {
+        if index + 1 < self.found.len() {
+            return self.get(index);
+        }
+        let found = *self.found.get(index)?;
+        let event = EventRef { batch: self, found: &found }.to_owned(Bytes::new());
+        let mut data = std::mem::take(if found.is_joined() { &mut self.joined } else { &mut self.block });
         data.truncate(found.data.end());
         data.advance(found.data.start());
+        self.found.clear();
         Some(Event { data: data.into(), ..event })
     }
 

@@ -45,7 +45,7 @@ impl Name {
         if word << (64 - behind) != self.word << (64 - behind) {
             return None;
         }
-        Some(self.len + ((word >> behind) as u8 == b' ') as usize)
+        Some(self.len + ((word >> behind) & 0xFF == b' ' as u64) as usize)
     }
 }
 

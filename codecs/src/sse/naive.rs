@@ -33,38 +33,37 @@ pub(crate) fn naive(bytes: &[u8], max_event_len: usize, max_field_len: usize) ->
             if let Some(at) = open.at {
                 heard.last_id.clone_from(&id);
                 if let Some(data) = open.data {
-                    let event = if open.event.is_empty() { b"message".to_vec() } else { open.event };
+                    let event = if open.event.is_empty() { MESSAGE.to_owned() } else { open.event };
                     heard.said.push(Said::Event { at, event, data, id: id.clone() });
                 }
             }
             open = Event::default();
             continue;
         }
-        let colon = line.iter().position(|&byte| byte == b':');
-        let (name, value) = match colon {
-            Some(colon) => (&line[..colon], &line[colon + 1..]),
+        let mut halves = line.splitn(2, |&byte| byte == b':');
+        let (name, value) = match (halves.next(), halves.next()) {
+            (Some(name), Some(value)) => (name, value),
+            (Some(name), None) if ended => (name, &b""[..]),
             // The end of a name that has no end may still come.
-            None if !ended => continue,
-            None => (line, &b""[..]),
+            _ => continue,
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         let joined_len = open.data.as_ref().map_or(0, |data| data.len() + 1) + value.len();
         let too_long = if name == b"data" { joined_len > max_event_len } else { value.len() > max_field_len };
         match name {
+            b"data" | b"event" | b"id" if too_long && open.refused => {}
             b"data" | b"event" | b"id" if too_long => {
-                if !open.refused {
-                    let limit = if name == b"data" { max_event_len } else { max_field_len };
-                    let at = *open.at.get_or_insert(at);
-                    heard.said.push(Said::TooLarge { at, limit });
-                    open = Event { at: Some(at), refused: true, ..Event::default() };
-                }
+                let limit = if name == b"data" { max_event_len } else { max_field_len };
+                let at = *open.at.get_or_insert(at);
+                heard.said.push(Said::TooLarge { at, limit });
+                open = Event { at: Some(at), refused: true, ..Event::default() };
             }
             _ if !ended => {}
             b"data" | b"event" if open.refused => {}
             b"data" => {
                 open.at.get_or_insert(at);
                 match &mut open.data {
-                    None => open.data = Some(value.to_vec()),
+                    None => open.data = Some(value.to_owned()),
                     Some(data) => {
                         data.push(b'\n');
                         data.extend_from_slice(value);
@@ -73,14 +72,15 @@ pub(crate) fn naive(bytes: &[u8], max_event_len: usize, max_field_len: usize) ->
             }
             b"event" => {
                 open.at.get_or_insert(at);
-                open.event = value.to_vec();
+                open.event = value.to_owned();
             }
             b"id" if !value.contains(&0) => {
                 open.at.get_or_insert(at);
-                id = Some(value.to_vec());
+                id = Some(value.to_owned());
             }
             b"retry" if !too_long && !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
-                heard.retry = Some(std::str::from_utf8(value).unwrap().parse().unwrap_or(u64::MAX));
+                let digits = String::from_utf8_lossy(value);
+                heard.retry = Some(digits.parse().unwrap_or(u64::MAX));
             }
             _ => {}
         }
@@ -90,16 +90,16 @@ pub(crate) fn naive(bytes: &[u8], max_event_len: usize, max_field_len: usize) ->
 
 /// Offset, bytes, and whether the line has an end, of each line.
 fn lines(bytes: &[u8]) -> Vec<(u64, &[u8], bool)> {
-    let mut at = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+    let mut rest = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let mut lines = Vec::new();
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        let Some(len) = rest.iter().position(|&byte| byte == b'\r' || byte == b'\n') else {
-            lines.push((at as u64, rest, false));
-            break;
-        };
-        lines.push((at as u64, &rest[..len], true));
-        at += len + if rest[len..].starts_with(b"\r\n") { 2 } else { 1 };
+    while !rest.is_empty() {
+        let at = (bytes.len() - rest.len()) as u64;
+        let len = rest.iter().position(|&byte| byte == b'\r' || byte == b'\n');
+        let (line, behind) = rest.split_at(len.unwrap_or(rest.len()));
+        lines.push((at, line, len.is_some()));
+        rest = behind.strip_prefix(b"\r\n").or(behind.get(1..)).unwrap_or_default();
     }
     lines
 }
+
+const MESSAGE: &[u8] = b"message";

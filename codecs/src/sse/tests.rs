@@ -195,7 +195,7 @@ fn shared_body_is_sliced_unless_data_has_several_lines() {
     let batch = decoder.push(&mut body, &mut table).unwrap().unwrap();
     let in_body: Vec<bool> = batch.iter().map(|event| range.contains(&event.data().as_ptr())).collect();
     assert_eq!(in_body, [true, false, true]);
-    let last = batch.into_last().unwrap();
+    let last = { batch }.take(2).unwrap();
     assert!(range.contains(&last.data().as_ptr()));
 }
 
@@ -208,14 +208,16 @@ fn owned_events_are_the_borrowed_ones() {
         let mut owned = Vec::new();
         for body in [&bytes[..cut], &bytes[cut..]] {
             let mut body = Bytes::copy_from_slice(body);
-            while let Some(batch) = decoder.push(&mut body, &mut table).unwrap() {
+            while let Some(mut batch) = decoder.push(&mut body, &mut table).unwrap() {
                 for (index, event) in batch.iter().enumerate() {
                     let got = batch.get(index).unwrap();
                     assert_eq!((got.event(), got.data(), got.id()), (event.event(), event.data(), event.id()));
                 }
                 assert!(batch.get(batch.len()).is_none());
-                owned.extend((0..batch.len() - 1).map(|index| batch.get(index).unwrap()));
-                owned.push(batch.into_last().unwrap());
+                for index in 0..batch.len() {
+                    owned.push(batch.take(index).unwrap());
+                }
+                assert!(batch.is_empty());
             }
         }
         let owned: Vec<_> = owned.iter().map(|event| (event.event(), event.data(), event.id().unwrap())).collect();
@@ -249,9 +251,12 @@ fn debug_shows_no_payload() {
 #[test]
 fn encoder_turns_every_line_end_into_a_data_line() {
     let encode = |event: Event| {
-        let encoded = SseEncoder::new().encode(event);
+        let encoded = SseEncoder::new().encode(event.clone());
         let written: Vec<u8> = encoded.slices().flatten().copied().collect();
         assert_eq!(encoded.len(), written.len());
+        let mut buf = BytesMut::from("before");
+        SseEncoder::new().encode_into(&event, &mut buf);
+        assert_eq!(buf.strip_prefix(b"before"), Some(&written[..]));
         assert_eq!(encoded.into_pieces().flatten().collect::<Vec<u8>>(), written);
         String::from_utf8(written).unwrap()
     };
