@@ -8,11 +8,13 @@ use shadowcat_codecs::fuzz;
 type Body = fn(&[u8]);
 
 /// One entry for each `[[bin]]` in `fuzz/Cargo.toml`; `tests/tidy.rs` compares the two lists.
-const TARGETS: [(&str, Body); 4] = [
+const TARGETS: [(&str, Body); 6] = [
     ("envelope", fuzz::envelope),
     ("line", fuzz::line),
+    ("reframe", fuzz::reframe),
     ("scan_vs_serde", fuzz::scan_vs_serde),
     ("splice", fuzz::splice),
+    ("sse", fuzz::sse),
 ];
 
 #[test]

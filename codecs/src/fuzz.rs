@@ -3,9 +3,11 @@
 
 mod envelope;
 mod line;
+mod sse;
 
 pub use envelope::{envelope, scan_vs_serde, splice};
 pub use line::line;
+pub use sse::{reframe, sse};
 
 /// An input for a body that cuts a stream into reads: a header, then the stream.
 ///

@@ -200,8 +200,8 @@ impl SseDecoder {
         self.retry.map(Duration::from_millis)
     }
 
-    #[cfg(test)]
-    pub(super) fn kept_len(&self) -> usize {
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn kept_len(&self) -> usize {
         self.kept.len()
     }
 

@@ -1,0 +1,6 @@
+//! See `codecs/src/fuzz/sse.rs`.
+#![no_main]
+
+use shadowcat_codecs::fuzz;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::sse(input));
