@@ -34,8 +34,10 @@ pub(crate) fn all() -> Vec<Load> {
         frames: (0..count).map(|index| make(&mut random, index).into_bytes()).collect(),
     };
     vec![
+        load("40 B replies", 1024, tiny),
         load("100 B mix", 1024, small),
         load("300 B call", 512, call),
+        load("1 KiB call", 256, |random, index| text_call(random, index, 130)),
         load("4 KiB list", 64, list),
         load("4 KiB call, id last", 64, id_last),
         load("64 KiB code", 8, code),
@@ -45,6 +47,20 @@ pub(crate) fn all() -> Vec<Load> {
         load("twitter-like", 2, twitter),
         load("citm-like", 2, citm),
     ]
+}
+
+fn tiny(random: &mut Random, index: usize) -> String {
+    match random.below(3) {
+        0 => format!(r#"{{"jsonrpc":"2.0","id":{index},"method":"ping"}}"#),
+        _ => format!(r#"{{"jsonrpc":"2.0","id":{index},"result":{{}}}}"#),
+    }
+}
+
+fn text_call(random: &mut Random, index: usize, words: usize) -> String {
+    let (text, name) = (random.words(words), random.of(&WORDS));
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{index},"method":"tools/call","params":{{"name":"{name}","arguments":{{"text":"{text}","n":{index},"tags":["{name}",null]}}}}}}"#
+    )
 }
 
 fn small(random: &mut Random, index: usize) -> String {

@@ -3,11 +3,13 @@
 //!
 //! There are two ways to it. Which one was taken cannot be seen from the outside:
 //!
-//! - **Small frames** go whole through simd-json, in place if they hold no backslash (then simd-json
-//!   writes nothing), else on a copy kept by the parser.
-//! - **Large frames**, frames that arrive in chunks, and small ones simd-json refuses are *scanned*
-//!   ([`EnvelopeScan`]): the levels that route are read token by token, everything below is skipped in
-//!   blocks of 64 bytes. simd-json is asked only for the text of keys that hold escapes.
+//! - The *scan* ([`EnvelopeScan`]), for frames of any size, whole or in chunks: the levels that route are read
+//!   token by token, everything below is skipped in blocks of 64 bytes. It compares and measures raw
+//!   bytes; what a key or text with escapes *means* is asked of simd-json.
+//! - The *tape*: the whole frame goes through simd-json, in place if it holds no backslash (then simd-json
+//!   writes nothing), else on a copy kept by the parser. That is the strict way, and the way of frames up
+//!   to [`with_small_len`](EnvelopeParser::with_small_len). What simd-json refuses is scanned before it is
+//!   called invalid.
 //!
 //! # What is checked
 //!

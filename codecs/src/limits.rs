@@ -51,6 +51,11 @@ impl Limits {
         self.max_depth as usize
     }
 
+    /// As [`max_depth`](Self::max_depth), as it goes into errors.
+    pub(crate) const fn max_depth_u32(&self) -> u32 {
+        self.max_depth
+    }
+
     /// Longest raw text of a JSON-RPC id, in bytes, quotes included. Default: 1 KiB.
     ///
     /// Cost: a pending request keeps a copy of its id.

@@ -247,9 +247,15 @@ impl Members {
 
     /// What these members make of a frame that is an object.
     #[inline]
-    pub(super) fn envelope(&mut self) -> &Envelope {
-        self.envelope.kind = self.kind();
-        &self.envelope
+    pub(super) fn envelope(&self) -> Envelope {
+        // Field by field: as a whole it is a few bytes too long to be copied without a call, and what the
+        // call stores cannot be loaded again for a while.
+        Envelope {
+            kind: self.kind(),
+            id_class: self.envelope.id_class,
+            present: self.envelope.present,
+            spans: self.envelope.spans,
+        }
     }
 
     /// The kind, from the members alone: `jsonrpc` is not asked for, because peers answer without it.

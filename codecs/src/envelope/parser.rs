@@ -74,15 +74,16 @@ impl EnvelopeParser {
         self
     }
 
-    /// Sets the length up to which frames go whole through simd-json. What is found does not depend on it,
-    /// only the time it takes.
+    /// Sets the length up to which frames go whole through simd-json even when that is not asked for by
+    /// [`Strictness::Strict`]. What is found does not depend on it, only the time it takes. Default: 0,
+    /// which was fastest.
     #[must_use]
     pub fn with_small_len(mut self, bytes: usize) -> Self {
         self.small_len = bytes;
         self
     }
 
-    /// The envelope of a frame that is shared or borrowed. A small one is copied, a large one only read.
+    /// The envelope of a frame that is shared or borrowed. It is only read, or copied if it goes through simd-json.
     ///
     /// # Errors
     ///
@@ -91,7 +92,10 @@ impl EnvelopeParser {
         self.begin(frame.len())?;
         if self.takes_tape(frame.len()) {
             match self.tape.read_copy(frame) {
-                Ok(Some(envelope)) => return Ok(self.finish(frame.len(), envelope)),
+                Ok(Some(envelope)) => {
+                    self.tidy_up(frame.len());
+                    return Ok(envelope);
+                }
                 Err(refused) if self.strictness == Strictness::Strict => return Err(self.refuse(frame, refused.at)),
                 _ => {}
             }
@@ -99,8 +103,8 @@ impl EnvelopeParser {
         self.scan(frame)
     }
 
-    /// The envelope of a frame that is still ours alone. A small one is parsed where it lies if it holds no
-    /// backslash. Its bytes and the padding are the same afterwards, whatever is returned.
+    /// The envelope of a frame that is still ours alone. If it goes through simd-json and holds no backslash, it
+    /// is parsed where it lies. Its bytes and the padding are the same afterwards, whatever is returned.
     ///
     /// # Errors
     ///
@@ -113,7 +117,10 @@ impl EnvelopeParser {
             && let Some(frame) = PaddedFrame::new(bytes, len)
         {
             match self.tape.read_in_place(frame) {
-                Ok(Some(envelope)) => return Ok(self.finish(len, envelope)),
+                Ok(Some(envelope)) => {
+                    self.tidy_up(len);
+                    return Ok(envelope);
+                }
                 Err(refused) if self.strictness == Strictness::Strict => {
                     return Err(self.refuse(bytes.get(..len).unwrap_or_default(), refused.at));
                 }
@@ -161,14 +168,13 @@ impl EnvelopeParser {
 
     fn scan(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
         self.scan.feed(frame);
-        let envelope = self.scan.finish()?;
-        Ok(self.finish(frame.len(), envelope))
+        self.tidy_up(frame.len());
+        self.scan.finish()
     }
 
     /// What the scan finds wrong too is told in its words; the rest in simd-json's.
     #[cold]
     fn refuse(&mut self, frame: &[u8], at: usize) -> EnvelopeError {
-        self.give_back(frame.len());
         match self.scan(frame) {
             Err(error) => error,
             Ok(_) => EnvelopeError::NotStrict { at: u32::try_from(at).unwrap_or(u32::MAX) },
@@ -176,18 +182,15 @@ impl EnvelopeParser {
     }
 
     #[inline]
-    fn finish(&mut self, len: usize, envelope: Envelope) -> Envelope {
-        if len > GIVE_BACK_FROM {
+    fn tidy_up(&mut self, len: usize) {
+        if len > GIVE_BACK_FROM && self.takes_tape(len) {
             self.give_back(len);
         }
-        envelope
     }
 
     /// One large frame must not cost memory for ever.
     fn give_back(&mut self, len: usize) {
-        if self.takes_tape(len) {
-            self.longest = self.longest.max(len);
-        }
+        self.longest = self.longest.max(len);
         if self.tape.held(self.longest) > MAX_HELD {
             self.tape = TapeParser::new(self.limits);
             self.longest = 0;
@@ -196,8 +199,9 @@ impl EnvelopeParser {
     }
 }
 
-/// Longest frame that goes whole through simd-json.
-const SMALL_LEN: usize = 1 << 10;
+/// Longest frame that goes whole through simd-json: none, because the scan won at every size measured, 40 bytes
+/// included (docs/benchmarks/envelope.md).
+const SMALL_LEN: usize = 0;
 
 /// A shorter frame cannot make a parser hold [`MAX_HELD`]: a tape takes at most 24 bytes for one of the frame's.
 const GIVE_BACK_FROM: usize = MAX_HELD / 64;

@@ -34,7 +34,7 @@ use crate::{
 /// scan.feed(br#"{"jsonrpc":"2.0","id":12"#);
 /// scan.feed(br#"34,"result":{}}"#);
 /// let envelope = scan.finish()?;
-/// assert_eq!((envelope.kind(), envelope.id().map(|id| (id.start(), id.end()))), (Kind::Response, Some((21, 25))));
+/// assert_eq!((envelope.kind(), envelope.id().map(|id| (id.start(), id.end()))), (Kind::Response, Some((22, 26))));
 /// # Ok::<(), shadowcat_codecs::envelope::EnvelopeError>(())
 /// ```
 ///
@@ -223,6 +223,7 @@ impl EnvelopeScan {
     /// # Errors
     ///
     /// The first thing that is wrong in the frame.
+    #[inline]
     pub fn finish(&mut self) -> Result<Envelope, EnvelopeError> {
         if self.len > self.limits.max_frame_len() {
             return Err(EnvelopeError::TooLarge { limit: offset(self.limits.max_frame_len()) });
@@ -235,7 +236,7 @@ impl EnvelopeScan {
         }
         match self.state {
             State::Failed(error) => Err(error),
-            State::Done if self.layout == Layout::Single => Ok(*self.members.envelope()),
+            State::Done if self.layout == Layout::Single => Ok(self.members.envelope()),
             State::Done => Ok(Envelope::bare(Kind::Batch)),
             _ => Err(EnvelopeError::Unfinished { at: offset(self.at) }),
         }
@@ -341,47 +342,52 @@ impl EnvelopeScan {
                 return Err(EnvelopeError::BatchTooLong { limit, at: offset(self.token_at) });
             }
         }
-        self.state = match byte {
-            b'"' if self.member.is_some() => {
-                cursor.pos += 1;
-                self.state = State::String(Escape::Outside);
-                return self.string(cursor, Escape::Outside);
-            }
-            b'0'..=b'9' | b'-' => {
-                cursor.pos += 1;
-                let number = Number::first(byte).ok_or_else(|| cursor.unexpected())?;
-                return self.number(cursor, number);
-            }
-            b'"' => State::Skip(Skip::string(), Value::String),
-            b'{' | b'[' => self.container(byte)?,
-            b't' => State::Literal(b"rue", Value::Bool),
-            b'f' => State::Literal(b"alse", Value::Bool),
-            b'n' => State::Literal(b"ull", Value::Null),
-            _ => return Err(cursor.unexpected()),
-        };
+        if let b'{' | b'[' = byte {
+            return self.container(cursor, byte);
+        }
         cursor.pos += 1;
-        Ok(())
+        // Straight on, the state is only written when the piece ends: it is too large to be read again at once.
+        match byte {
+            b'"' if self.member.is_some() => self.string(cursor, Escape::Outside),
+            b'"' => self.skip(cursor, Skip::string(), Value::String),
+            b't' => self.literal(cursor, b"rue", Value::Bool),
+            b'f' => self.literal(cursor, b"alse", Value::Bool),
+            b'n' => self.literal(cursor, b"ull", Value::Null),
+            _ => {
+                let Some(number) = Number::first(byte) else {
+                    cursor.pos -= 1;
+                    return Err(cursor.unexpected());
+                };
+                self.number(cursor, number)
+            }
+        }
     }
 
-    /// The state behind the opening bracket at `token_at`.
-    fn container(&mut self, bracket: u8) -> Result<State, EnvelopeError> {
+    /// Opens the container whose bracket is at the cursor.
+    #[inline]
+    fn container(&mut self, cursor: &mut Cursor<'_>, bracket: u8) -> Result<(), EnvelopeError> {
         let around = self.scope.depth() + u32::from(self.layout == Layout::Batch);
-        let limit = u32::try_from(self.limits.max_depth()).unwrap_or(u32::MAX);
+        let limit = self.limits.max_depth_u32();
         if around >= limit {
             return Err(EnvelopeError::TooDeep { limit, at: offset(self.token_at) });
         }
-        let opened = match (self.scope, bracket, self.layout) {
+        cursor.pos += 1;
+        let scope = match (self.scope, bracket, self.layout) {
             (Scope::Top, b'[', Layout::Single) => {
                 self.layout = Layout::Batch;
-                return Ok(State::FirstElement);
+                self.state = State::FirstElement;
+                return Ok(());
             }
             (Scope::Top, b'{', _) => Some(Scope::Root),
             (_, b'{', _) => self.member.and_then(Member::opens),
             _ => None,
         };
-        let Some(scope) = opened else { return Ok(State::Skip(Skip::container(limit - around), Value::Container)) };
+        let Some(scope) = scope else {
+            return self.skip(cursor, Skip::container(limit - around), Value::Container);
+        };
         self.scope = scope;
-        Ok(State::FirstKey)
+        self.state = State::FirstKey;
+        Ok(())
     }
 
     #[inline(always)]
@@ -529,7 +535,7 @@ impl EnvelopeScan {
             }
             Step::TooDeep(at) => {
                 cursor.pos = at;
-                let limit = u32::try_from(self.limits.max_depth()).unwrap_or(u32::MAX);
+                let limit = self.limits.max_depth_u32();
                 return Err(EnvelopeError::TooDeep { limit, at: offset(cursor.at()) });
             }
         }
@@ -588,7 +594,7 @@ impl EnvelopeScan {
             match self.layout {
                 Layout::Single => self.state = State::Done,
                 Layout::Batch => {
-                    let envelope = *self.members.envelope();
+                    let envelope = self.members.envelope();
                     self.elements.push(BatchElement::new(span(self.element_at, end), envelope));
                     self.members = Members::new();
                 }

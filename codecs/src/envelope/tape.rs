@@ -208,7 +208,7 @@ impl Found {
                 return None;
             }
         }
-        Some(*self.members.envelope())
+        Some(self.members.envelope())
     }
 }
 
