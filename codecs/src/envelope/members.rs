@@ -93,7 +93,7 @@ pub(super) struct Members {
 
 impl Member {
     /// The member that a key stands for in `scope`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(scope: Scope, key: &[u8]) -> Option<Self> {
         Some(match (scope, key) {
             (Scope::Root, b"jsonrpc") => Self::Jsonrpc,

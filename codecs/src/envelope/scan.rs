@@ -307,23 +307,32 @@ impl EnvelopeScan {
     fn run(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
         while cursor.pos < cursor.hay.len() {
             match self.state {
-                State::Value | State::FirstElement => self.value(cursor)?,
                 State::FirstKey | State::NextKey => self.before_key(cursor)?,
-                State::Key(escape) => self.key(cursor, escape)?,
-                State::Colon => self.colon(cursor)?,
-                State::String(escape) => self.string(cursor, escape)?,
-                State::Number(number) => self.number(cursor, number)?,
-                State::Literal(rest, value) => self.literal(cursor, rest, value)?,
-                State::Skip(skip, value) => self.skip(cursor, skip, value)?,
-                State::AfterValue => self.after_value(cursor)?,
                 State::Done => match cursor.token() {
                     None => return Ok(()),
                     Some(_) => return Err(EnvelopeError::TrailingData { at: offset(cursor.at()) }),
                 },
                 State::Failed(error) => return Err(error),
+                _ => self.resume(cursor)?,
             }
         }
         Ok(())
+    }
+
+    /// Goes on in the middle of a member: where a piece began there, or white space stood before a colon.
+    #[inline(never)]
+    fn resume(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
+        match self.state {
+            State::Key(escape) => self.key(cursor, escape),
+            State::Colon => self.colon(cursor),
+            State::String(escape) => self.string(cursor, escape),
+            State::Number(number) => self.number(cursor, number),
+            State::Literal(rest, value) => self.literal(cursor, rest, value),
+            State::Skip(skip, value) => self.skip(cursor, skip, value),
+            State::AfterValue => self.after_value(cursor),
+            State::Value | State::FirstElement => self.value(cursor),
+            State::FirstKey | State::NextKey | State::Done | State::Failed(_) => Ok(()),
+        }
     }
 
     #[inline(always)]
