@@ -57,6 +57,10 @@ impl Outbox {
 
     /// Queues one message of our own, without its line end.
     pub(super) fn push_line(&mut self, message: Bytes) {
+        if self.writer.is_none() {
+            // Nothing would ever take it off the queue.
+            return;
+        }
         self.own_len += message.len();
         self.push(message);
         self.push(Bytes::from_static(LINE_END));
