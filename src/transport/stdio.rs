@@ -81,7 +81,10 @@ mod unix {
         os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     };
 
-    use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        fs::{FileType, Mode, OFlags, fstat, open},
+    };
 
     use super::{Reader, Way, Writer, helper_stdin, helper_stdout};
     use crate::transport::{PipeWriter, socket::SharedSocket};
@@ -89,9 +92,9 @@ mod unix {
     pub(super) fn take_stdin() -> io::Result<(Reader, Way)> {
         let stdin = io::stdin();
         let taken = match file_type(stdin.as_fd()) {
-            Some(FileType::Fifo) => {
-                reopened(stdin.as_fd(), OFlags::RDONLY).map(|fd| Ok::<_, io::Error>((Reader::pipe(fd)?, Way::Pipe)))
-            }
+            Some(FileType::Fifo) => reopened(stdin.as_fd(), OFlags::RDONLY)
+                .filter(|_| !is_deserted(stdin.as_fd()))
+                .map(|fd| Ok::<_, io::Error>((Reader::pipe(fd)?, Way::Pipe))),
             Some(FileType::Socket) => {
                 let fd = stdin.as_fd().try_clone_to_owned()?;
                 Some(SharedSocket::reading(fd).map(|socket| (Reader::Socket(socket), Way::Socket)))
@@ -121,6 +124,14 @@ mod unix {
 
     fn file_type(fd: BorrowedFd<'_>) -> Option<FileType> {
         fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
+    }
+
+    /// Whether every writer of a pipe is gone. A named pipe that is opened after that tells its new reader
+    /// of no end, because it never had a writer while that one was there; so it must be read as it is.
+    fn is_deserted(fd: BorrowedFd<'_>) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
     }
 
     /// A description of our own for the same pipe. `None` where the system has no such thing, or forbids
