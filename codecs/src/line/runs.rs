@@ -7,7 +7,7 @@ use crate::{FrameBatch, Span};
 /// The frames of a batch as runs: neighbours with exactly one LF between them are one slice.
 ///
 /// ```text
-///   block   a LF bb LF ccc CR LF d        runs   0..5 (ends in LF)   5..8 (lacks it)   10..11 (lacks it)
+///   block   a LF bb LF ccc CR LF d LF        runs   0..8 (its line end must be written)   10..12
 /// ```
 ///
 /// # Example
@@ -19,7 +19,7 @@ use crate::{FrameBatch, Span};
 /// let (mut table, mut src) = (FrameTable::new(), BytesMut::from(&b"a\nbb\nccc\r\nd\n"[..]));
 /// let batch = LineDecoder::new(Limits::default()).decode(&mut src, &mut table)?.expect("lines").freeze();
 /// let runs: Vec<_> = LineRuns::new(&batch, &[3]).map(|run| (run.range, run.has_line_end)).collect();
-/// assert_eq!(runs, [(0..5, true), (5..8, false)]);
+/// assert_eq!(runs, [(0..8, false)]);
 /// # Ok::<(), shadowcat_codecs::FrameError>(())
 /// ```
 #[derive(Debug, Clone)]
