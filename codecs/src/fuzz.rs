@@ -5,7 +5,9 @@ mod envelope;
 mod line;
 mod sse;
 
-pub use envelope::{envelope, scan_vs_serde, splice};
+pub use envelope::envelope;
+pub use envelope::scan_vs_serde;
+pub use envelope::splice;
 pub use line::line;
 pub use sse::{reframe, sse};
 
