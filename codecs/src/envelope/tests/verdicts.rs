@@ -43,6 +43,15 @@ fn scalars_are_read_to_the_letter() {
         check(number, number.as_bytes(), Lenient, true);
     }
     for number in [
+        "00",
+        "-00",
+        "0.",
+        "1.0.0",
+        "1e5.5",
+        "1e5e5",
+        "1-2",
+        "-a",
+        "1e+-1",
         "01",
         "-",
         "+1",
@@ -63,6 +72,7 @@ fn scalars_are_read_to_the_letter() {
         "１",
     ] {
         check(number, number.as_bytes(), Refused, false);
+        check(number, format!("{{\"id\":{number}}}").as_bytes(), Refused, false);
     }
     for literal in ["true", "false", "null", "\"\"", " \t\r\n null \n"] {
         check(literal, literal.as_bytes(), Strict, true);
