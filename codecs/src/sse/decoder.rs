@@ -86,7 +86,8 @@ pub struct SseDecoder {
     retry: Option<u64>,
     /// An error that waits until the events before it are handed out.
     refused: Option<FrameError>,
-    /// What was begun in earlier bodies: the open event's data, and the unfinished line.
+    /// What was begun in earlier bodies: the open event's data, and the unfinished line. With read buffers,
+    /// which have both themselves, empty between passes.
     kept: BytesMut,
 }
 
@@ -213,9 +214,10 @@ impl SseDecoder {
         let from = self.cursor(first, data_len + self.scanned);
         let base = self.line_at - data_len as u64;
 
-        let bytes = src.get_mut(..window).unwrap_or_default();
-        let (to, mut ended) = self.scan(Owned(bytes), table, base, from);
-        let carried = self.take_in(&mut ended, src, table.is_empty());
+        let mut saved = std::mem::take(&mut self.kept);
+        let block = src.get_mut(..window).unwrap_or_default();
+        let (to, mut ended) = self.scan(Owned { block, saved: &mut saved }, table, base, from);
+        let carried = self.take_in(&mut ended, src, &saved, table.is_empty());
         self.line_at = base + to.line as u64;
 
         // Behind the events: the open event's data, what is between it and the current line, that line.
@@ -223,13 +225,16 @@ impl SseDecoder {
         let batch = match carried {
             Some((event, id)) => {
                 let block = src.split_to(keep_from).freeze();
-                Some(EventBatch::new(block, Bytes::new(), table, event, id))
+                let saved = if saved.is_empty() { Bytes::new() } else { saved.split().freeze() };
+                Some(EventBatch::new(block, saved, table, event, id))
             }
             None => {
                 src.advance(keep_from);
+                saved.clear();
                 None
             }
         };
+        self.kept = saved;
         let data_len = ended.open.data.len();
         cut_out(src, data_len, to.line - keep_from);
         self.open = ended.open;
@@ -248,7 +253,7 @@ impl SseDecoder {
         let mut kept = std::mem::take(&mut self.kept);
         let bytes = body.get(..window).unwrap_or_default();
         let (to, mut ended) = self.scan(Shared { block: bytes, joined: &mut kept }, table, base, from);
-        let carried = self.take_in(&mut ended, bytes, table.is_empty());
+        let carried = self.take_in(&mut ended, bytes, &[], table.is_empty());
         self.line_at = base + to.line as u64;
 
         let joined_len = match ended.open.data {
@@ -290,7 +295,10 @@ impl SseDecoder {
             self.open.data = Data::Block(data);
         }
         let limits = self.limits;
-        let mut scan = Scan::new(Owned(&mut kept), &mut table.found, self.open, &limits, base);
+        // The line is alone: no type or id can be in the way.
+        let mut saved = BytesMut::new();
+        let block = Owned { block: &mut kept, saved: &mut saved };
+        let mut scan = Scan::new(block, &mut table.found, self.open, &limits, base);
         let line_is_kept = if line_end.is_some() {
             let end = scan.block.bytes().len();
             scan.line(data_len, end);
@@ -299,7 +307,7 @@ impl SseDecoder {
             scan.keeps(data_len)
         };
         let mut ended = scan.end();
-        self.take_in(&mut ended, &kept, true);
+        self.take_in(&mut ended, &kept, &[], true);
 
         if let Some(line_end) = line_end {
             self.line = if body.get(line_end) == Some(&b'\r') { Line::AfterCr } else { Line::Kept };
@@ -375,23 +383,23 @@ impl SseDecoder {
         (to, scan.end())
     }
 
-    /// Takes in what a pass over `bytes` has changed. Returns the texts its events are to be read with, if
-    /// there are any.
-    fn take_in(&mut self, ended: &mut Ended, bytes: &[u8], no_events: bool) -> Option<(Text, Text)> {
+    /// Takes in what a pass over `block`, with `joined` beside it, has changed. Returns the texts its events are
+    /// to be read with, if there are any events.
+    fn take_in(&mut self, ended: &mut Ended, block: &[u8], joined: &[u8], no_events: bool) -> Option<(Text, Text)> {
         let carried = (!no_events).then(|| (self.event.clone(), self.id.clone()));
         if let Some(place) = ended.last_id {
             self.last_id = match place {
                 Place::NOWHERE => None,
                 Place::CARRIED => Some(self.id.clone()),
-                place => Some(Text::copied(place.of(bytes))),
+                place => Some(Text::copied(place.of(block, joined))),
             };
         }
-        if ended.open.id.is_in_block() {
-            self.id = Text::copied(ended.open.id.of(bytes));
+        if ended.open.id.is_in_buffer() {
+            self.id = Text::copied(ended.open.id.of(block, joined));
             ended.open.id = Place::CARRIED;
         }
-        if ended.open.event.is_in_block() {
-            self.event = Text::copied(ended.open.event.of(bytes));
+        if ended.open.event.is_in_buffer() {
+            self.event = Text::copied(ended.open.event.of(block, joined));
             ended.open.event = Place::CARRIED;
         }
         self.retry = ended.retry.or(self.retry);

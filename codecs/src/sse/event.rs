@@ -52,7 +52,8 @@ pub struct Event {
 #[derive(Clone, Default)]
 pub struct EventBatch {
     block: Bytes,
-    /// Data that does not lie in `block` as it is: joined, or begun in an earlier body.
+    /// Data that does not lie in `block` as it is: joined, or begun in an earlier body. And types and ids that
+    /// were in the way when data was joined in place.
     joined: Bytes,
     found: Vec<Found>,
     /// The type an event was given before this block.
@@ -80,8 +81,9 @@ pub(super) struct Found {
 /// Where a type or an id is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    /// `OUTSIDE`, or less: then the text is in the block.
+    /// `OUTSIDE`, or less: then the text is in one of the batch's buffers.
     start: u32,
+    /// In the highest bit, whether that is the batch's other buffer. A type or id is far shorter.
     len: u32,
 }
 
@@ -289,7 +291,7 @@ impl EventBatch {
         match place {
             Place::NOWHERE => None,
             Place::CARRIED => Some(carried.bytes()),
-            _ => Some(place.of(&self.block)),
+            _ => Some(place.of(&self.block, &self.joined)),
         }
     }
 }
@@ -356,13 +358,26 @@ impl Place {
         Self { start: span.start() as u32, len: span.len() as u32 }
     }
 
-    pub(super) const fn is_in_block(self) -> bool {
+    pub(super) fn in_joined(span: Span) -> Self {
+        let Self { start, len } = Self::in_block(span);
+        Self { start, len: len | IN_JOINED }
+    }
+
+    /// Whether the text is in a buffer that the next pass will not have.
+    pub(super) const fn is_in_buffer(self) -> bool {
         self.start != OUTSIDE
     }
 
-    /// The text, if it is in `block`.
-    pub(super) fn of(self, block: &[u8]) -> &[u8] {
-        block.get(self.start as usize..).and_then(|text| text.get(..self.len as usize)).unwrap_or_default()
+    /// Whether the text is in the block, behind `at`.
+    pub(super) const fn is_in_block_behind(self, at: usize) -> bool {
+        self.start != OUTSIDE && self.len & IN_JOINED == 0 && self.start as usize > at
+    }
+
+    /// The text, if it is in one of the two.
+    pub(super) fn of<'a>(self, block: &'a [u8], joined: &'a [u8]) -> &'a [u8] {
+        let buffer = if self.len & IN_JOINED == 0 { block } else { joined };
+        let text = buffer.get(self.start as usize..).unwrap_or_default();
+        text.get(..(self.len & !IN_JOINED) as usize).unwrap_or_default()
     }
 }
 
@@ -371,7 +386,7 @@ impl fmt::Debug for Place {
         match *self {
             Self::NOWHERE => f.write_str("Nowhere"),
             Self::CARRIED => f.write_str("Carried"),
-            Self { start, len } => write!(f, "Block({start}, {len} bytes)"),
+            Self { start, len } => write!(f, "at {start}, {} bytes", len & !IN_JOINED),
         }
     }
 }
@@ -423,6 +438,8 @@ impl fmt::Debug for Text {
 
 /// No text in a block starts there: a line end lies behind it, and blocks are of `u32::MAX` bytes at the most.
 const OUTSIDE: u32 = u32::MAX;
+
+const IN_JOINED: u32 = 1 << 31;
 
 /// No stream is that long.
 const JOINED: u64 = 1 << 63;

@@ -26,6 +26,9 @@ pub(super) trait Block {
     /// no data yet, where `value` is.
     fn join(&mut self, data: Data, value: Span) -> Data;
 
+    /// Where `text`, a type or an id, is safe from `join`.
+    fn save(&mut self, data: Data, text: Place) -> Place;
+
     /// `data` will not be asked for again.
     fn discard(&mut self, data: Data);
 }
@@ -38,7 +41,13 @@ pub(super) trait Block {
 /// data: one\ndata: two\n   ->   data: one\ntwo.........
 ///       ^-^        ^-^                ^------^
 /// ```
-pub(super) struct Owned<'a>(pub(super) &'a mut [u8]);
+///
+/// A type or an id between the two would be overwritten.
+pub(super) struct Owned<'a> {
+    pub(super) block: &'a mut [u8],
+    /// Room for types and ids that were in the way.
+    pub(super) saved: &'a mut BytesMut,
+}
 
 /// A block that others may read: lines are joined in a buffer of our own.
 pub(super) struct Shared<'a> {
@@ -229,7 +238,7 @@ impl<'a, B: Block> Scan<'a, B> {
         if self.open.data == Data::Refused || self.joined_len(value.len()) > self.max_event_len {
             return false;
         }
-        self.open.data = self.block.join(self.open.data, value);
+        self.join(value);
         if blank {
             self.found.extend(Found::new(self.open.data, self.open.event, self.open.id, at));
             self.close();
@@ -277,7 +286,7 @@ impl<'a, B: Block> Scan<'a, B> {
             Field::Data if self.joined_len(value.len()) > self.max_event_len => self.refuse(self.max_event_len, start),
             Field::Data => {
                 self.begin(start);
-                self.open.data = self.block.join(self.open.data, value);
+                self.join(value);
             }
             Field::Event | Field::Id if value.len() > self.max_field_len => self.refuse(self.max_field_len, start),
             Field::Event => {
@@ -325,6 +334,12 @@ impl<'a, B: Block> Scan<'a, B> {
         self.open.at.get_or_insert(self.base + start as u64);
     }
 
+    fn join(&mut self, value: Span) {
+        self.open.event = self.block.save(self.open.data, self.open.event);
+        self.open.id = self.block.save(self.open.data, self.open.id);
+        self.open.data = self.block.join(self.open.data, value);
+    }
+
     /// Length of the data with `len` more bytes of one more line.
     fn joined_len(&self, len: usize) -> usize {
         if self.open.data == Data::Nowhere { len } else { self.open.data.len() + 1 + len }
@@ -349,18 +364,30 @@ impl<'a, B: Block> Scan<'a, B> {
 
 impl Block for Owned<'_> {
     fn bytes(&self) -> &[u8] {
-        self.0
+        self.block
     }
 
     #[inline]
     fn join(&mut self, data: Data, value: Span) -> Data {
         let Data::Block(data) = data else { return Data::Block(value) };
         // The byte before the value goes along, and becomes the LF.
-        self.0.copy_within(value.start() - 1..value.end(), data.end());
-        if let Some(line_end) = self.0.get_mut(data.end()) {
+        self.block.copy_within(value.start() - 1..value.end(), data.end());
+        if let Some(line_end) = self.block.get_mut(data.end()) {
             *line_end = b'\n';
         }
         Data::Block(span(data.start(), data.end() + 1 + value.len()))
+    }
+
+    /// A named copy of what is in the way, which in most events is nothing.
+    #[inline]
+    fn save(&mut self, data: Data, text: Place) -> Place {
+        let Data::Block(data) = data else { return text };
+        if !text.is_in_block_behind(data.start()) {
+            return text;
+        }
+        let start = self.saved.len();
+        self.saved.extend_from_slice(text.of(self.block, &[]));
+        Place::in_joined(span(start, self.saved.len()))
     }
 
     fn discard(&mut self, _data: Data) {}
@@ -390,6 +417,10 @@ impl Block for Shared<'_> {
             *line_end = b'\n';
         }
         Data::Joined(span(start, self.joined.len()))
+    }
+
+    fn save(&mut self, _data: Data, text: Place) -> Place {
+        text
     }
 
     fn discard(&mut self, data: Data) {

@@ -126,6 +126,11 @@ pub(crate) const CASES: &[Case] = &[
         b"data: 0123456789012345678901234567890123456789012345678901234567890123456789\ndata: x\n\n",
         &[(M, b"0123456789012345678901234567890123456789012345678901234567890123456789\nx", "")],
     ),
+    case(
+        Rule::Data,
+        b"data: a\nevent: type\nid: identity\ndata: 012345678901234567890123456789\ndata: b\n\ndata: c\n\n",
+        &[("type", b"a\n012345678901234567890123456789\nb", "identity"), (M, b"c", "identity")],
+    ),
     // Dispatch.
     case(Rule::Dispatch, b"data\n\n", &[(M, b"", "")]),
     case(Rule::Dispatch, b"data:\n\n", &[(M, b"", "")]),
