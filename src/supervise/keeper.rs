@@ -14,8 +14,9 @@
 //! The keeper is this program, re-executed under an internal name: a program that uses this library must
 //! call [`run_if_keeper`] first thing in `main`. Bytes to and from the child never pass through it.
 //!
-//! What it cannot do: if proxy and keeper are killed with SIGKILL at the same moment, the child is ended by
-//! its parent-death signal (Linux), but its own children only see the end of their input.
+//! What it cannot do: if the keeper itself is killed with SIGKILL, the child is ended by its parent-death
+//! signal (Linux), and what is left in the child's process group by us in [`Keeper::finish`]; what has left the
+//! group, or all of it if we are killed at the same moment, only sees the end of its input.
 
 mod process;
 mod wire;
@@ -34,7 +35,11 @@ use std::{
 };
 
 use bytes::BytesMut;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::{
+    io::Errno,
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+    process::{Pid, Signal, kill_process_group},
+};
 use tokio::{
     io::{AsyncRead, AsyncWriteExt as _, Interest, ReadBuf},
     net::UnixStream,
@@ -53,6 +58,8 @@ pub struct Keeper {
     unread: BytesMut,
     /// Exits that came while an answer was being waited for.
     exits: Vec<(ChildId, ExitStatus)>,
+    /// Children that have not exited, as far as we were told.
+    running: Vec<ChildId>,
 }
 
 /// A running child and our ends of its pipes.
@@ -101,7 +108,7 @@ impl Keeper {
             .process_group(0)
             .spawn()?;
         let socket = UnixStream::from_std(ours)?;
-        Ok(Self { socket, process, unread: BytesMut::new(), exits: Vec::new() })
+        Ok(Self { socket, process, unread: BytesMut::new(), exits: Vec::new(), running: Vec::new() })
     }
 
     /// Starts a child in a process group of its own, with pipes for stdin, stdout and stderr.
@@ -133,6 +140,7 @@ impl Keeper {
                 Event::Exited(id, status) => self.exits.push((id, status)),
             }
         };
+        self.running.push(id);
         rustix::io::ioctl_fionbio(&stdin_ours, true).map_err(io::Error::from)?;
         Ok(Child {
             id,
@@ -165,13 +173,15 @@ impl Keeper {
     ///
     /// Safe: an exit that was not returned is returned by the next call.
     pub async fn next_exit(&mut self) -> io::Result<(ChildId, ExitStatus)> {
-        if let Some(exit) = self.exits.pop() {
-            return Ok(exit);
-        }
-        match poll_fn(|cx| self.poll_event(cx)).await? {
-            Event::Exited(id, status) => Ok((id, status)),
-            Event::Spawned(_) | Event::Failed(_) => Err(io::ErrorKind::InvalidData.into()),
-        }
+        let (id, status) = match self.exits.pop() {
+            Some(exit) => exit,
+            None => match poll_fn(|cx| self.poll_event(cx)).await? {
+                Event::Exited(id, status) => (id, status),
+                Event::Spawned(_) | Event::Failed(_) => return Err(io::ErrorKind::InvalidData.into()),
+            },
+        };
+        self.running.retain(|&running| running != id);
+        Ok((id, status))
     }
 
     /// Lets the keeper end everything that is left, and waits until it has: at most
@@ -181,9 +191,18 @@ impl Keeper {
     ///
     /// If the keeper cannot be waited for.
     pub fn finish(self) -> io::Result<()> {
-        let Self { socket, mut process, .. } = self;
+        let Self { socket, mut process, running, .. } = self;
         drop(socket);
-        process.wait().map(drop)
+        match process.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_killed) => {
+                running.into_iter().for_each(kill_group);
+                Ok(())
+            }
+            // Whoever started us ignores SIGCHLD, and so do we; the wait was long enough all the same.
+            Err(error) if error.raw_os_error() == Some(Errno::CHILD.raw_os_error()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn send(&mut self, request: &Request, ends: Option<&ChildEnds>) -> io::Result<()> {
@@ -220,6 +239,16 @@ impl Keeper {
             }
             self.unread.extend_from_slice(chunk.filled());
         }
+    }
+}
+
+/// The keeper is gone and with it, by its parent-death signal, the child; what the child started may not be.
+/// Its group keeps the child's number from meaning anything else as long as somebody is in it.
+#[cold]
+fn kill_group(child: ChildId) {
+    if let Some(group) = Pid::from_raw(child.0.cast_signed()) {
+        // If nobody is in it there is nothing to end.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

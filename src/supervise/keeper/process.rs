@@ -34,6 +34,9 @@ use crate::supervise::{ChildId, Command, ExitStatus, ladder::Push};
 /// that one nobody can end.
 const KILL_TIME: Duration = Duration::from_secs(2);
 
+/// Fewest rounds of KILL: on a machine so busy that we hardly run, time alone says little.
+const MIN_KILLS: u32 = 100;
+
 /// The process's whole life.
 pub(super) fn run() -> ExitCode {
     match Keeping::start() {
@@ -183,12 +186,14 @@ impl Keeping {
     fn end_all(&mut self) {
         let start = now();
         let mut termed = HashSet::new();
-        while now() < start + TERM_TIME + KILL_TIME {
+        let mut kills = 0;
+        while kills < MIN_KILLS || now() < start + TERM_TIME + KILL_TIME {
             let reaped = self.reap(|_, _, _| Ok(()));
             if matches!(reaped, Ok(Left::None)) {
                 return;
             }
             let killing = now() >= start + TERM_TIME;
+            kills += u32::from(killing);
             for child in self.to_end() {
                 if killing {
                     signal(child, Signal::KILL);
