@@ -136,11 +136,11 @@ impl Session {
         processes(&self.mark)
     }
 
-    /// The process of this session whose command line contains `words`, once it is there.
+    /// The process of this session whose command line starts with `words`, once it is there.
     pub(crate) fn process(&self, words: &str) -> u32 {
         let mut found = None;
         eventually(words, || {
-            found = self.processes().iter().find(|process| process.words.contains(words)).map(|process| process.pid);
+            found = self.processes().iter().find(|process| process.words.starts_with(words)).map(|process| process.pid);
             found.is_some()
         });
         found.unwrap()
