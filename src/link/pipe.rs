@@ -100,12 +100,17 @@ impl Pipe {
     /// Safe: what was read and not yet written is kept, and goes out at the next call.
     pub fn poll_event(&mut self, cx: &mut Context<'_>, clock: impl Fn() -> Instant) -> Poll<Event> {
         loop {
-            let down = self.poll_direction(cx, StreamKey::DOWNSTREAM, &clock);
-            let up = self.poll_direction(cx, StreamKey::UPSTREAM, &clock);
-            match (down, up) {
-                (Moved::For(event), _) | (_, Moved::For(event)) => return Poll::Ready(event),
-                (Moved::No, Moved::No) => break,
-                _ => {}
+            let mut moved = false;
+            for from in [StreamKey::DOWNSTREAM, StreamKey::UPSTREAM] {
+                match self.poll_direction(cx, from, &clock) {
+                    // At once, or what the other direction has to tell would be lost.
+                    Moved::For(event) => return Poll::Ready(event),
+                    Moved::On => moved = true,
+                    Moved::No => {}
+                }
+            }
+            if !moved {
+                break;
             }
         }
         let is_quiet = self.down.told_ended && self.session.pending_at(StreamKey::UPSTREAM) == 0;
