@@ -172,6 +172,11 @@ impl SseDecoder {
     /// [`FrameError::MessageTooLarge`], once for each event that is too large. The decoder goes on.
     pub fn push(&mut self, body: &mut Bytes, table: &mut EventTable) -> Result<Option<EventBatch>, FrameError> {
         table.clear();
+        // The batch before is gone, if it ever will be: take its room back now, not when there is a new one.
+        let room = self.kept.capacity() - self.kept.len();
+        if 0 < room && room < MIN_KEPT_LEN / 2 {
+            self.kept.reserve(MIN_KEPT_LEN / 2);
+        }
         loop {
             if let Some(error) = self.refused.take() {
                 return Err(error);
@@ -434,7 +439,7 @@ fn cut_out(src: &mut BytesMut, start: usize, end: usize) {
 /// A named copy: of a shared body, what belongs to an event that goes on in the next one.
 fn keep(kept: &mut BytesMut, bytes: &[u8]) {
     if kept.capacity() - kept.len() < bytes.len() {
-        kept.reserve(bytes.len().max(MIN_KEPT_LEN));
+        kept.reserve(bytes.len().max(MIN_KEPT_LEN / 2));
     }
     kept.extend_from_slice(bytes);
 }
@@ -447,5 +452,5 @@ const LONGEST_NAME: usize = 8;
 /// Spans are of `u32`.
 const MAX_PASS_LEN: usize = u32::MAX as usize;
 
-/// Small events that span bodies share one allocation until it is used up.
-const MIN_KEPT_LEN: usize = 1 << 10;
+/// Small events that span bodies share one allocation, again and again.
+const MIN_KEPT_LEN: usize = 4 << 10;
