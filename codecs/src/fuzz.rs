@@ -9,7 +9,8 @@ pub use envelope::envelope;
 pub use envelope::scan_vs_serde;
 pub use envelope::splice;
 pub use line::line;
-pub use sse::{reframe, sse};
+pub use sse::reframe;
+pub use sse::sse;
 
 /// An input for a body that cuts a stream into reads: a header, then the stream.
 ///

@@ -1,4 +1,4 @@
-//! Adapters for `futures`: the codecs over any `Stream` of [`Bytes`] (the body of an HTTP response, for
+//! Adapters for `futures`: the codecs over any `Stream` of [`Bytes`](bytes::Bytes) (the body of an HTTP response, for
 //! example) and over any `Sink` of them. No runtime comes with them.
 //!
 //! - [`Events`] and [`EventBatches`] read event streams, [`EventSink`] writes one;

@@ -3,6 +3,8 @@
 //!
 //! One test: the counter counts the whole process.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicUsize, Ordering},

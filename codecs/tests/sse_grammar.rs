@@ -2,6 +2,8 @@
 //! decoder on a read buffer, the decoder on shared bodies, both adapters to tokio-util and both to
 //! futures.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on should stop")]
+
 #[path = "grammar/cases.rs"]
 mod cases;
 
@@ -80,7 +82,8 @@ fn text_is_what_decoding_the_stream_first_would_give() {
 
 fn expected(case: &Case) -> Said {
     let events = case.events.iter();
-    let events = events.map(|(event, data, id)| (event.as_bytes().to_vec(), data.to_vec(), id.as_bytes().to_vec()));
+    let events =
+        events.map(|(event, data, id)| (event.as_bytes().to_owned(), (*data).to_owned(), id.as_bytes().to_owned()));
     (events.collect(), case.retry)
 }
 

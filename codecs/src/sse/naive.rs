@@ -97,7 +97,7 @@ fn lines(bytes: &[u8]) -> Vec<(u64, &[u8], bool)> {
         let len = rest.iter().position(|&byte| byte == b'\r' || byte == b'\n');
         let (line, behind) = rest.split_at(len.unwrap_or(rest.len()));
         lines.push((at, line, len.is_some()));
-        rest = behind.strip_prefix(b"\r\n").or(behind.get(1..)).unwrap_or_default();
+        rest = behind.strip_prefix(b"\r\n").or_else(|| behind.get(1..)).unwrap_or_default();
     }
     lines
 }

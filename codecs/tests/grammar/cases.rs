@@ -167,7 +167,7 @@ pub(crate) const CASES: &[Case] = &[
     case(Rule::Id, b"id: 1\nid: 2\ndata: x\n\n", &[(M, b"x", "2")]),
     case(Rule::Id, b"id: 1\ndata: x\n\nid: 2\0\ndata: y\n\n", &[(M, b"x", "1"), (M, b"y", "1")]),
     case(Rule::Id, b"id: \0\ndata: y\n\n", &[(M, b"y", "")]),
-    case(Rule::Id, b"id: 123456789\0123456789\ndata: y\n\n", &[(M, b"y", "")]),
+    case(Rule::Id, b"id: 123456789\x00123456789\ndata: y\n\n", &[(M, b"y", "")]),
     case(Rule::Id, b"id: 1\ndata: x\n\nid: 2\n\ndata: y\n\n", &[(M, b"x", "1"), (M, b"y", "2")]),
     case(Rule::Id, b"id:  1 \ndata: x\n\n", &[(M, b"x", " 1 ")]),
     case(Rule::Id, b"id: a:b\ndata: x\n\n", &[(M, b"x", "a:b")]),
