@@ -21,7 +21,10 @@ use std::{
     process::Command,
 };
 
-use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::{
+    fs::{OFlags, fcntl_getfl},
+    process::Signal,
+};
 use support::{Ended, Launch, Output};
 use temp::TempDir;
 
@@ -150,6 +153,19 @@ fn reader_that_has_seen_enough_is_no_failure() {
     let _ = session.stdin.as_mut().unwrap().write_all(request.repeat(1000).as_bytes());
     let ended = session.wait();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn flood_on_a_socket_does_not_hide_a_signal() {
+    let (mut our_in, their_in) = UnixStream::pair().unwrap();
+    let mut session = Launch::new(["proxy", "--shutdown-grace", "100ms", "--", "sh", "-c", "cat >/dev/null"])
+        .stdin(OwnedFd::from(their_in))
+        .start();
+    let flood = std::thread::spawn(move || while our_in.write_all(MESSAGE.repeat(1000).as_bytes()).is_ok() {});
+    session.process("cat");
+    session.signal(Signal::TERM);
+    assert_eq!(session.wait().code, Some(0));
+    flood.join().unwrap();
 }
 
 // --- everything else -----------------------------------------------------------------------------------------
