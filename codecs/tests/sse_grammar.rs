@@ -2,7 +2,7 @@
 //! decoder on a read buffer, the decoder on shared bodies, both adapters to tokio-util and both to
 //! futures.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop and copy")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop and copy")]
 
 #[path = "grammar/cases.rs"]
 mod cases;
