@@ -128,7 +128,7 @@ fn by_sse_stream(pieces: Vec<Bytes>) -> Said {
                 said.retry = block.retry.or(said.retry);
                 last_id = block.id.unwrap_or(last_id);
                 if let Some(data) = block.data {
-                    let event = block.event.filter(|event| !event.is_empty()).unwrap_or("message".to_owned());
+                    let event = block.event.filter(|event| !event.is_empty()).unwrap_or_else(|| "message".to_owned());
                     said.events.push((event, data, last_id.clone()));
                 }
             }
