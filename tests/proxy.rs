@@ -251,7 +251,7 @@ fn server_that_exits_before_it_was_asked_is_a_failure() {
         let stdin = session.stdin.take();
         let ended = session.wait();
         drop(stdin);
-        assert_failed(&ended, &[&format!("status {status}")]);
+        assert_failed(&ended, &[&format!("status {status}"), "before the client was done"]);
         assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{ended:?}");
     }
 }
