@@ -2,7 +2,7 @@
 //! decoder on a read buffer, the decoder on shared bodies, both adapters to tokio-util and both to
 //! futures.
 
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop and copy")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and copy")]
 
 #[path = "grammar/cases.rs"]
 mod cases;
@@ -82,8 +82,7 @@ fn text_is_what_decoding_the_stream_first_would_give() {
 
 fn expected(case: &Case) -> Said {
     let events = case.events.iter();
-    let events =
-        events.map(|(event, data, id)| (event.as_bytes().to_owned(), (*data).to_owned(), id.as_bytes().to_owned()));
+    let events = events.map(|(event, data, id)| (event.as_bytes().to_vec(), data.to_vec(), id.as_bytes().to_vec()));
     (events.collect(), case.retry)
 }
 
