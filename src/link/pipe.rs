@@ -143,6 +143,13 @@ impl Pipe {
         answered
     }
 
+    /// Whether the end of the stream from `from` was seen.
+    #[must_use]
+    pub fn has_ended(&self, from: StreamKey) -> bool {
+        let half = if from == self.down.key { &self.down } else { &self.up };
+        half.intake.has_ended()
+    }
+
     /// Whether everything that was queued for `to` has left.
     #[must_use]
     pub fn is_flushed(&self, to: StreamKey) -> bool {

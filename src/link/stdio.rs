@@ -151,8 +151,11 @@ pub async fn run(
     };
     drain_log(server_log, is_logging).await;
     let orphans = if running.client_gone { 0 } else { orphans };
-    let cause = running.cause.unwrap_or(Cause::Server);
-    ended.map(|status| Outcome { cause, status, orphans, counts: pipe.session().counts() })
+    let client_ended = pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0;
+    ended.map(|status| {
+        let cause = running.cause(client_ended && status.is_success());
+        Outcome { cause, status, orphans, counts: pipe.session().counts() }
+    })
 }
 
 impl Running {
@@ -233,6 +236,15 @@ impl Running {
         self.cause.get_or_insert(cause);
         pipe.close(StreamKey::UPSTREAM);
         self.ladder.start(now);
+    }
+
+    /// What ended the session. A server that had nothing left to do may end a moment before we see that its
+    /// client does too; which of the two came first is then nobody's fault.
+    fn cause(&self, both_are_done: bool) -> Cause {
+        match self.cause {
+            Some(Cause::Server) | None if both_are_done => Cause::Client,
+            cause => cause.unwrap_or(Cause::Server),
+        }
     }
 
     /// When [`handle_due`](Self::handle_due) has something to do.
