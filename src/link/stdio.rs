@@ -151,10 +151,10 @@ pub async fn run(
     };
     drain_log(server_log, is_logging).await;
     let orphans = if running.client_gone { 0 } else { orphans };
-    let client_ended = pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0;
+    let (counts, client_done) = (pipe.session().counts(), pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0);
     ended.map(|status| {
-        let cause = running.cause(client_ended && status.is_success());
-        Outcome { cause, status, orphans, counts: pipe.session().counts() }
+        let cause = running.cause(client_done, status.is_success() || counts.to_downstream > 0);
+        Outcome { cause, status, orphans, counts }
     })
 }
 
@@ -238,11 +238,14 @@ impl Running {
         self.ladder.start(now);
     }
 
-    /// What ended the session. A server that had nothing left to do may end a moment before we see that its
-    /// client does too; which of the two came first is then nobody's fault.
-    fn cause(&self, both_are_done: bool) -> Cause {
+    /// What ended the session. A server that has answered everything may end a moment before we see that its
+    /// client does too; which of the two came first is then nobody's fault. But one that fails before it said
+    /// anything is told of, also to a client that asked for nothing.
+    fn cause(&self, client_done: bool, server_was_of_use: bool) -> Cause {
         match self.cause {
-            Some(Cause::Server) | None if both_are_done => Cause::Client,
+            Some(Cause::Stopped) => Cause::Stopped,
+            _ if !server_was_of_use && !self.client_gone && !self.ladder.has_pushed() => Cause::Server,
+            Some(Cause::Server) | None if client_done => Cause::Client,
             cause => cause.unwrap_or(Cause::Server),
         }
     }

@@ -28,7 +28,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::{net::UnixStream as BlockingStream, process::CommandExt as _},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     task::{Context, Poll, ready},
     time::Duration,
@@ -122,7 +122,7 @@ impl Keeper {
     /// None: a child may have been started that nobody knows of. It ends with the keeper.
     pub async fn spawn(&mut self, command: &Command) -> Result<Child, SpawnError> {
         if let Some(cwd) = &command.cwd {
-            std::fs::read_dir(cwd).map_err(|source| SpawnError::Directory { cwd: cwd.clone(), source })?;
+            check_directory(cwd).map_err(|source| SpawnError::Directory { cwd: cwd.clone(), source })?;
         }
         let (stdin_theirs, stdin_ours) = pipe()?;
         let (stdout_ours, stdout_theirs) = pipe()?;
@@ -250,6 +250,12 @@ fn kill_group(child: ChildId) {
         // If nobody is in it there is nothing to end.
         let _ = kill_process_group(group, Signal::KILL);
     }
+}
+
+/// The system's error for a directory it cannot enter is the same as for a program that is not there; this tells
+/// the two apart. It need not be readable.
+fn check_directory(cwd: &Path) -> io::Result<()> {
+    if std::fs::metadata(cwd)?.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

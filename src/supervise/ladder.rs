@@ -71,6 +71,12 @@ impl Ladder {
         self.step != Step::Standing
     }
 
+    /// Whether the child was sent a signal.
+    #[must_use]
+    pub fn has_pushed(&self) -> bool {
+        matches!(self.step, Step::Terminated(_) | Step::Killed)
+    }
+
     /// When [`handle_due`](Self::handle_due) is to be called, if ever.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
