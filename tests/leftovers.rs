@@ -182,7 +182,7 @@ fn stopped_server_is_killed_too() {
 
 #[test]
 fn process_left_behind_with_our_pipes_does_not_keep_us() {
-    let script = "read line; sleep 1005 & echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}'";
+    let script = "while read line; do :; done; sleep 1005 & echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}'";
     let mut session = Session::of_script(&[], script);
     session.send("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\"}\n");
     session.stdin = None;
