@@ -25,10 +25,13 @@
 //! Rules: WHATWG HTML, "Server-sent events", sections "Parsing an event stream" and "Interpreting an event
 //! stream" (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
+mod bodies;
 mod decoder;
 mod encoder;
 mod event;
 mod field;
+mod joining;
+mod place;
 mod scan;
 
 pub use decoder::SseDecoder;

@@ -1,13 +1,15 @@
-//! [`SseDecoder`]: what is kept between reads, for read buffers and for shared bodies. What happens
-//! within a read is in [`super::scan`].
+//! [`SseDecoder`]: what is kept between reads, and read buffers. Shared bodies are in [`super::bodies`]; what
+//! happens within a read is in [`super::scan`].
 
 use std::{fmt, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    event::{Data, EventBatch, EventTable, Place, Text},
-    scan::{Block, Cursor, Ended, Open, Owned, Scan, Shared, span},
+    event::{EventBatch, EventTable},
+    joining::{Block, Owned},
+    place::{Data, Place, Text},
+    scan::{Cursor, Ended, Open, Scan, span},
 };
 use crate::{FrameError, Limits};
 
@@ -68,16 +70,16 @@ use crate::{FrameError, Limits};
 /// ```
 #[derive(Clone)]
 pub struct SseDecoder {
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Stream offset of the first byte behind the data that is kept: of the current line's first byte, or
     /// of the next byte if the line is ignored.
-    line_at: u64,
-    line: Line,
+    pub(super) line_at: u64,
+    pub(super) line: Line,
     /// Bytes of the current line known to hold no line end; all of them are kept.
-    scanned: usize,
+    pub(super) scanned: usize,
     /// Invariant between passes: the data, if any, is the first bytes of what is kept (`src` or `kept`),
     /// and nothing else is in a block.
-    open: Open,
+    pub(super) open: Open,
     /// What [`Place::CARRIED`] means for the open event's type.
     event: Text,
     /// What [`Place::CARRIED`] means for the id.
@@ -85,15 +87,15 @@ pub struct SseDecoder {
     last_id: Option<Text>,
     retry: Option<u64>,
     /// An error that waits until the events before it are handed out.
-    refused: Option<FrameError>,
+    pub(super) refused: Option<FrameError>,
     /// What was begun in earlier bodies: the open event's data, and the unfinished line. With read buffers,
     /// which have both themselves, empty between passes.
-    kept: BytesMut,
+    pub(super) kept: BytesMut,
 }
 
 /// The current line, as far as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
+pub(super) enum Line {
     /// The stream has begun with this many bytes of a byte order mark, and nothing else.
     Mark(usize),
     /// Nothing was read since a CR; an LF belongs to it.
@@ -163,35 +165,6 @@ impl SseDecoder {
         Ok(None)
     }
 
-    /// Finds every event that ends in `body`, the next bytes of the stream, and takes them off its front.
-    /// Events that lie in `body` as they are become slices of it. Copied are: data of several lines,
-    /// and what belongs to an event that began in an earlier body or goes on in a later one.
-    ///
-    /// # Errors
-    ///
-    /// [`FrameError::MessageTooLarge`], once for each event that is too large. The decoder goes on.
-    pub fn push(&mut self, body: &mut Bytes, table: &mut EventTable) -> Result<Option<EventBatch>, FrameError> {
-        table.clear();
-        // The batch before is gone, if it ever will be: take its room back now, not when there is a new one.
-        let room = self.kept.capacity() - self.kept.len();
-        if 0 < room && room < MIN_KEPT_LEN / 2 {
-            self.kept.reserve(MIN_KEPT_LEN / 2);
-        }
-        loop {
-            if let Some(error) = self.refused.take() {
-                return Err(error);
-            }
-            if body.is_empty() {
-                return Ok(None);
-            }
-            if self.scanned > 0 {
-                self.extend_line(body, table);
-            } else if let Some(batch) = self.pass_shared(body, table) {
-                return Ok(Some(batch));
-            }
-        }
-    }
-
     /// The id of the last event that ended, dispatched or not: what a client sends as `Last-Event-ID` when
     /// it connects again. `None` if the stream had none so far.
     #[must_use]
@@ -249,100 +222,9 @@ impl SseDecoder {
         batch
     }
 
-    /// One pass over `body`, when no line is unfinished.
-    fn pass_shared(&mut self, body: &mut Bytes, table: &mut EventTable) -> Option<EventBatch> {
-        let window = body.len().min(MAX_PASS_LEN - self.kept.len());
-        let first = self.pass_over(body.get(..window).unwrap_or_default());
-        let (from, base) = (self.cursor(first, first), self.line_at);
-
-        let mut kept = std::mem::take(&mut self.kept);
-        let bytes = body.get(..window).unwrap_or_default();
-        let (to, mut ended) = self.scan(Shared { block: bytes, joined: &mut kept }, table, base, from);
-        let carried = self.take_in(&mut ended, bytes, &[], table.is_empty());
-        self.line_at = base + to.line as u64;
-
-        let joined_len = match ended.open.data {
-            Data::Block(data) => {
-                let joined_len = kept.len();
-                keep(&mut kept, data.of(bytes));
-                joined_len
-            }
-            Data::Joined(data) => data.start(),
-            Data::Nowhere | Data::Refused => kept.len(),
-        };
-        let joined = if joined_len > 0 { kept.split_to(joined_len).freeze() } else { Bytes::new() };
-        if let Data::Block(_) | Data::Joined(_) = ended.open.data {
-            ended.open.data = Data::Joined(span(0, kept.len()));
-        }
-        keep(&mut kept, bytes.get(to.line..to.scanned).unwrap_or_default());
-        let block = body.split_to(to.scanned);
-        (self.kept, self.open) = (kept, ended.open);
-        let (event, id) = carried?;
-        Some(EventBatch::new(block, joined, table, event, id))
-    }
-
-    /// Takes more of the unfinished line, which is kept, off the front of `body`: to its end, or as much as
-    /// there is and as may be kept.
-    fn extend_line(&mut self, body: &mut Bytes, table: &mut EventTable) {
-        let mut kept = std::mem::take(&mut self.kept);
-        let data_len = self.open.data.len();
-        let base = self.line_at - data_len as u64;
-        // What is longer than this is refused for one reason or another.
-        let longest = self.limits.max_frame_len() + self.limits.max_field_len() + LONGEST_NAME;
-        let room = longest.saturating_sub(kept.len());
-        let piece = body.get(..room.min(body.len())).unwrap_or_default();
-        let line_end = memchr::memchr2(b'\r', b'\n', piece);
-        let piece = piece.get(..line_end.unwrap_or(piece.len())).unwrap_or_default();
-        keep(&mut kept, piece);
-        let piece_len = piece.len();
-
-        if let Data::Joined(data) = self.open.data {
-            self.open.data = Data::Block(data);
-        }
-        let limits = self.limits;
-        // The line is alone: no type or id can be in the way.
-        let mut saved = BytesMut::new();
-        let block = Owned { block: &mut kept, saved: &mut saved };
-        let mut scan = Scan::new(block, &mut table.found, self.open, &limits, base);
-        let line_is_kept = if line_end.is_some() {
-            let end = scan.block.bytes().len();
-            scan.line(data_len, end);
-            false
-        } else {
-            scan.keeps(data_len)
-        };
-        let mut ended = scan.end();
-        self.take_in(&mut ended, &kept, &[], true);
-
-        if let Some(line_end) = line_end {
-            self.line = if body.get(line_end) == Some(&b'\r') { Line::AfterCr } else { Line::Kept };
-        } else if !line_is_kept {
-            self.line = Line::Ignored;
-        }
-        let taken = piece_len + usize::from(line_end.is_some());
-        body.advance(taken);
-        if line_is_kept {
-            self.scanned += taken;
-        } else {
-            self.line_at += (self.scanned + taken) as u64;
-            self.scanned = 0;
-            match ended.open.data {
-                Data::Block(data) => {
-                    kept.truncate(data.end());
-                    kept.advance(data.start());
-                }
-                _ => kept.clear(),
-            }
-        }
-        if let Data::Block(data) = ended.open.data {
-            ended.open.data = Data::Joined(span(0, data.len()));
-        }
-        (self.kept, self.open) = (kept, ended.open);
-    }
-
     /// Passes over what comes before the first line of interest: a byte order mark, the rest of a line
     /// that is ignored. Returns how many bytes that are.
-    fn pass_over(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn pass_over(&mut self, bytes: &[u8]) -> usize {
         let mut passed = 0;
         if let Line::Mark(matched) = self.line {
             let mark = BYTE_ORDER_MARK.iter().skip(matched);
@@ -366,13 +248,19 @@ impl SseDecoder {
         passed
     }
 
-    fn cursor(&self, line: usize, scanned: usize) -> Cursor {
+    pub(super) fn cursor(&self, line: usize, scanned: usize) -> Cursor {
         Cursor { line, scanned: scanned.max(line), after_cr: self.line == Line::AfterCr }
     }
 
     /// Runs one pass and notes how its last line stands. `line` of the cursor returned is where that line
     /// starts, or behind everything if it is ignored.
-    fn scan<B: Block>(&mut self, block: B, table: &mut EventTable, base: u64, from: Cursor) -> (Cursor, Ended) {
+    pub(super) fn scan<B: Block>(
+        &mut self,
+        block: B,
+        table: &mut EventTable,
+        base: u64,
+        from: Cursor,
+    ) -> (Cursor, Ended) {
         let len = block.bytes().len();
         let mut scan = Scan::new(block, &mut table.found, self.open, &self.limits, base);
         let mut to = scan.run(from);
@@ -390,7 +278,13 @@ impl SseDecoder {
 
     /// Takes in what a pass over `block`, with `joined` beside it, has changed. Returns the texts its events are
     /// to be read with, if there are any events.
-    fn take_in(&mut self, ended: &mut Ended, block: &[u8], joined: &[u8], no_events: bool) -> Option<(Text, Text)> {
+    pub(super) fn take_in(
+        &mut self,
+        ended: &mut Ended,
+        block: &[u8],
+        joined: &[u8],
+        no_events: bool,
+    ) -> Option<(Text, Text)> {
         let carried = (!no_events).then(|| (self.event.clone(), self.id.clone()));
         if let Some(place) = ended.last_id {
             self.last_id = match place {
@@ -436,21 +330,7 @@ fn cut_out(src: &mut BytesMut, start: usize, end: usize) {
     }
 }
 
-/// A named copy: of a shared body, what belongs to an event that goes on in the next one.
-fn keep(kept: &mut BytesMut, bytes: &[u8]) {
-    if kept.capacity() - kept.len() < bytes.len() {
-        kept.reserve(bytes.len().max(MIN_KEPT_LEN / 2));
-    }
-    kept.extend_from_slice(bytes);
-}
-
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
-/// `event: `, `retry: ` and a byte that is too much.
-const LONGEST_NAME: usize = 8;
-
 /// Spans are of `u32`.
-const MAX_PASS_LEN: usize = u32::MAX as usize;
-
-/// Small events that span bodies share one allocation, again and again.
-const MIN_KEPT_LEN: usize = 4 << 10;
+pub(super) const MAX_PASS_LEN: usize = u32::MAX as usize;

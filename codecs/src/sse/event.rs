@@ -10,8 +10,11 @@ use std::{borrow::Cow, fmt};
 use bytes::Buf;
 use bytes::Bytes;
 
-use super::SseEncodeError;
-use crate::{Frame, Span};
+use super::{
+    SseEncodeError,
+    place::{Found, Place, Text},
+};
+use crate::Frame;
 
 /// One event of a batch, borrowed.
 ///
@@ -68,49 +71,6 @@ pub struct EventTable {
     pub(super) found: Vec<Found>,
 }
 
-/// Where the parts of one event are. One is written for each event, so it is kept to 32 bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
-    data: Span,
-    event: Place,
-    id: Place,
-    /// Stream offset of the event, and in the highest bit whether the data is in the batch's other buffer.
-    at: u64,
-}
-
-/// Where a type or an id is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    /// `OUTSIDE`, or less: then the text is in one of the batch's buffers.
-    start: u32,
-    /// In the highest bit, whether that is the batch's other buffer. A type or id is far shorter.
-    len: u32,
-}
-
-/// Where the data of an event is, as far as it was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Data {
-    /// None was read.
-    Nowhere,
-    /// There was too much: the event was refused, and its rest is skipped.
-    Refused,
-    /// In the block.
-    Block(Span),
-    /// In the batch's other buffer.
-    Joined(Span),
-}
-
-/// A short text by value.
-#[derive(Clone)]
-pub(super) enum Text {
-    /// Invariant: `len <= INLINE_LEN`.
-    Inline {
-        len: u8,
-        bytes: [u8; INLINE_LEN],
-    },
-    Shared(Bytes),
-}
-
 const _: () = assert!(size_of::<EventBatch>() <= 256, "batches travel by value");
 
 impl<'a> EventRef<'a> {
@@ -137,7 +97,7 @@ impl<'a> EventRef<'a> {
     /// Stream offset of the first byte of the event's first `data`, `event` or `id` line.
     #[must_use]
     pub const fn at(&self) -> u64 {
-        self.found.at & !JOINED
+        self.found.at()
     }
 
     /// The data as text; what is not UTF-8 is replaced. The same text as if the stream had been decoded
@@ -327,129 +287,5 @@ impl EventTable {
     }
 }
 
-impl Found {
-    #[inline]
-    pub(super) const fn in_block(data: Span, event: Place, id: Place, at: u64) -> Self {
-        Self { data, event, id, at }
-    }
-
-    pub(super) fn new(data: Data, event: Place, id: Place, at: u64) -> Option<Self> {
-        match data {
-            Data::Block(data) => Some(Self { data, event, id, at }),
-            Data::Joined(data) => Some(Self { data, event, id, at: at | JOINED }),
-            Data::Nowhere | Data::Refused => None,
-        }
-    }
-
-    const fn is_joined(&self) -> bool {
-        self.at & JOINED != 0
-    }
-}
-
-impl Place {
-    /// There is none.
-    pub(super) const NOWHERE: Self = Self { start: OUTSIDE, len: 0 };
-    /// Kept by value since before this block.
-    pub(super) const CARRIED: Self = Self { start: OUTSIDE, len: 1 };
-
-    #[expect(clippy::cast_possible_truncation, reason = "of a span, which is of `u32`")]
-    pub(super) fn in_block(span: Span) -> Self {
-        debug_assert!(span.start() < OUTSIDE as usize, "a line end lies behind");
-        Self { start: span.start() as u32, len: span.len() as u32 }
-    }
-
-    pub(super) fn in_joined(span: Span) -> Self {
-        let Self { start, len } = Self::in_block(span);
-        Self { start, len: len | IN_JOINED }
-    }
-
-    /// Whether the text is in a buffer that the next pass will not have.
-    pub(super) const fn is_in_buffer(self) -> bool {
-        self.start != OUTSIDE
-    }
-
-    /// Whether the text is in the block, behind `at`.
-    pub(super) const fn is_in_block_behind(self, at: usize) -> bool {
-        self.start != OUTSIDE && self.len & IN_JOINED == 0 && self.start as usize > at
-    }
-
-    /// The text, if it is in one of the two.
-    pub(super) fn of<'a>(self, block: &'a [u8], joined: &'a [u8]) -> &'a [u8] {
-        let buffer = if self.len & IN_JOINED == 0 { block } else { joined };
-        let text = buffer.get(self.start as usize..).unwrap_or_default();
-        text.get(..(self.len & !IN_JOINED) as usize).unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NOWHERE => f.write_str("Nowhere"),
-            Self::CARRIED => f.write_str("Carried"),
-            Self { start, len } => write!(f, "at {start}, {} bytes", len & !IN_JOINED),
-        }
-    }
-}
-
-impl Data {
-    /// Number of bytes there.
-    pub(super) const fn len(self) -> usize {
-        match self {
-            Self::Block(span) | Self::Joined(span) => span.len(),
-            Self::Nowhere | Self::Refused => 0,
-        }
-    }
-}
-
-impl Text {
-    pub(super) const EMPTY: Self = Self::Inline { len: 0, bytes: [0; INLINE_LEN] };
-
-    /// A named copy: what outlives its block must not pin it.
-    pub(super) fn copied(text: &[u8]) -> Self {
-        let mut bytes = [0; INLINE_LEN];
-        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
-            (Some(room), Ok(len)) => {
-                room.copy_from_slice(text);
-                Self::Inline { len, bytes }
-            }
-            _ => Self::Shared(Bytes::from(text.to_owned())),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Self::Shared(bytes) => bytes,
-        }
-    }
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self::EMPTY
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Text({} bytes)", self.bytes().len())
-    }
-}
-
-/// No text in a block starts there: a line end lies behind it, and blocks are of `u32::MAX` bytes at the most.
-const OUTSIDE: u32 = u32::MAX;
-
-const IN_JOINED: u32 = 1 << 31;
-
-/// No stream is that long.
-const JOINED: u64 = 1 << 63;
-
-const _: () = assert!(size_of::<Found>() == 32);
-
 /// The type of an event that names none.
 const MESSAGE: &[u8] = b"message";
-
-/// Long enough for the ids servers mint (a UUID, a time and a random part: 59), short enough to copy.
-const INLINE_LEN: usize = 62;
-
-const _: () = assert!(size_of::<Text>() == 64);
