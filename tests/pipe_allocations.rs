@@ -6,9 +6,7 @@
 #![cfg(test)]
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     io::IoSlice,
-    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
 };
 
@@ -21,33 +19,10 @@ use shadowcat::{
 };
 use shadowcat_codecs::Limits;
 
-struct Counting;
+#[path = "../codecs/tests/support/counting.rs"]
+mod counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-#[expect(unsafe_code, reason = "a global allocator cannot be written without; it passes everything on")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(at, layout, len) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting::allocations;
 
 /// A pipe, the client and the server at its ends, and room for what arrives there.
 struct Course {
@@ -91,10 +66,10 @@ impl Course {
         let answers: String = (0..messages)
             .map(|id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"text\":\"\\u00e9\"}}}}\n"))
             .collect();
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         self.cross(true, requests.as_bytes());
         self.cross(false, answers.as_bytes());
-        ALLOCATIONS.load(Ordering::Relaxed) - before
+        allocations() - before
     }
 }
 

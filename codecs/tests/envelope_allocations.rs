@@ -3,43 +3,15 @@
 //!
 //! One test: the counter counts the whole process.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
 use shadowcat_codecs::{
     Limits, PADDING, PaddedFrame,
     envelope::{EnvelopeParser, EnvelopeScan, Strictness},
 };
 
-struct Counting;
+#[path = "support/counting.rs"]
+mod counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-#[expect(unsafe_code, reason = "a global allocator cannot be written without; it passes everything on")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(at, layout, len) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting::allocations;
 
 fn frames() -> Vec<Vec<u8>> {
     let long = "a line of text \\\"quoted\\\" \\n é ".repeat(3000);
@@ -71,13 +43,13 @@ fn counted(mut read: impl FnMut(&mut [u8], usize)) -> usize {
     let mut before = 0;
     for round in 0..22 {
         if round == 2 {
-            before = ALLOCATIONS.load(Ordering::Relaxed);
+            before = allocations();
         }
         for (bytes, len) in &mut padded {
             read(bytes, *len);
         }
     }
-    ALLOCATIONS.load(Ordering::Relaxed) - before
+    allocations() - before
 }
 
 #[test]

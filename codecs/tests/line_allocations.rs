@@ -6,11 +6,6 @@
 
 #![expect(clippy::expect_used, reason = "a test may panic")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
 use bytes::BytesMut;
 use shadowcat_codecs::{
     FrameBatch, FrameTable, Limits,
@@ -19,33 +14,10 @@ use shadowcat_codecs::{
 };
 use tokio_util::codec::Decoder;
 
-struct Counting;
+#[path = "support/counting.rs"]
+mod counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-#[expect(unsafe_code, reason = "a global allocator cannot be written without; it passes everything on")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(at, layout, len) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting::allocations;
 
 const READ_LEN: usize = 16 << 10;
 const READS: usize = 100;
@@ -81,9 +53,9 @@ fn counted(line_len: usize, mut read: impl FnMut(&[u8]) -> usize) -> (usize, usi
     stream.chunks(READ_LEN).for_each(|bytes| {
         read(bytes);
     });
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     let frames = stream.chunks(READ_LEN).map(&mut read).sum();
-    (ALLOCATIONS.load(Ordering::Relaxed) - before, frames)
+    (allocations() - before, frames)
 }
 
 fn by_item<D: Decoder>(mut decoder: D, mut each: impl FnMut(&mut D, D::Item)) -> impl FnMut(&[u8]) -> usize {

@@ -5,11 +5,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
 use bytes::{Bytes, BytesMut};
 use shadowcat_codecs::{
     Limits,
@@ -18,33 +13,10 @@ use shadowcat_codecs::{
 };
 use tokio_util::codec::Decoder;
 
-struct Counting;
+#[path = "support/counting.rs"]
+mod counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-#[expect(unsafe_code, reason = "a global allocator cannot be written without; it passes everything on")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(at, layout, len) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting::allocations;
 
 const READ_LEN: usize = 16 << 10;
 const READS: usize = 100;
@@ -56,9 +28,9 @@ fn counted(event: &str, mut read: impl FnMut(&Bytes) -> usize) -> (usize, usize)
     for bytes in reads.iter().chain(&reads) {
         read(bytes);
     }
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     let events = reads.iter().map(&mut read).sum();
-    (ALLOCATIONS.load(Ordering::Relaxed) - before, events)
+    (allocations() - before, events)
 }
 
 fn by_read_buffer(mut each: impl FnMut(EventBatch) -> Option<EventBatch>) -> impl FnMut(&Bytes) -> usize {
