@@ -112,15 +112,13 @@ pub(super) fn milliseconds(value: &[u8]) -> Option<u64> {
     Some(value.iter().fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
 }
 
-/// Rule: "if the field value does not contain U+0000 NULL". Ids are too short for a search to pay.
+/// Rule: "if the field value does not contain U+0000 NULL". Ids are too short for a search to pay, and long
+/// enough to be looked at sixteen bytes at a time.
 #[inline]
 pub(super) fn has_nul(value: &[u8]) -> bool {
-    let is_in = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080 != 0
-    };
+    let is_in = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, &byte| any | (byte == 0));
     match value.last_chunk() {
-        Some(last) => value.as_chunks().0.iter().any(is_in) || is_in(last),
+        Some(last) => value.as_chunks().0.iter().fold(is_in(last), |any, chunk| any | is_in(chunk)),
         None => value.contains(&0),
     }
 }

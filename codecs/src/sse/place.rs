@@ -9,21 +9,19 @@ use crate::Span;
 /// Where the parts of one event are. One is written for each event, so it is kept to 32 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
-    pub(super) data: Span,
+    // Type and id apart: side by side they are read as one, before what was written as two has arrived.
     pub(super) event: Place,
+    pub(super) data: Span,
     pub(super) id: Place,
     /// Stream offset of the event, and in the highest bit whether the data is in the batch's other buffer.
     at: u64,
 }
 
-/// Where a type or an id is.
+/// Where a type or an id is: in the upper half where it starts, `OUTSIDE` or less; in the lower half how long
+/// it is, and in that half's highest bit whether it is in the batch's other buffer. One word, because it is
+/// read right after it was written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    /// `OUTSIDE`, or less: then the text is in one of the batch's buffers.
-    start: u32,
-    /// In the highest bit, whether that is the batch's other buffer. A type or id is far shorter.
-    len: u32,
-}
+pub(super) struct Place(u64);
 
 /// Where the data of an event is, as far as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,36 +72,43 @@ impl Found {
 
 impl Place {
     /// There is none.
-    pub(super) const NOWHERE: Self = Self { start: OUTSIDE, len: 0 };
+    pub(super) const NOWHERE: Self = Self(OUTSIDE << 32);
     /// Kept by value since before this block.
-    pub(super) const CARRIED: Self = Self { start: OUTSIDE, len: 1 };
+    pub(super) const CARRIED: Self = Self(OUTSIDE << 32 | 1);
 
-    #[expect(clippy::cast_possible_truncation, reason = "of a span, which is of `u32`")]
+    #[inline]
     pub(super) fn in_block(span: Span) -> Self {
-        debug_assert!(span.start() < OUTSIDE as usize, "a line end lies behind");
-        Self { start: span.start() as u32, len: span.len() as u32 }
+        debug_assert!((span.start() as u64) < OUTSIDE, "a line end lies behind");
+        Self((span.start() as u64) << 32 | span.len() as u64)
     }
 
     pub(super) fn in_joined(span: Span) -> Self {
-        let Self { start, len } = Self::in_block(span);
-        Self { start, len: len | IN_JOINED }
+        Self(Self::in_block(span).0 | IN_JOINED)
     }
 
     /// Whether the text is in a buffer that the next pass will not have.
     pub(super) const fn is_in_buffer(self) -> bool {
-        self.start != OUTSIDE
+        self.start() != OUTSIDE
     }
 
     /// Whether the text is in the block, behind `at`.
     pub(super) const fn is_in_block_behind(self, at: usize) -> bool {
-        self.start != OUTSIDE && self.len & IN_JOINED == 0 && self.start as usize > at
+        self.is_in_buffer() && self.0 & IN_JOINED == 0 && self.start() > at as u64
     }
 
     /// The text, if it is in one of the two.
     pub(super) fn of<'a>(self, block: &'a [u8], joined: &'a [u8]) -> &'a [u8] {
-        let buffer = if self.len & IN_JOINED == 0 { block } else { joined };
-        let text = buffer.get(self.start as usize..).unwrap_or_default();
-        text.get(..(self.len & !IN_JOINED) as usize).unwrap_or_default()
+        let buffer = if self.0 & IN_JOINED == 0 { block } else { joined };
+        let [start, len] = [self.start(), self.len()].map(|half| usize::try_from(half).unwrap_or(usize::MAX));
+        buffer.get(start..).and_then(|text| text.get(..len)).unwrap_or_default()
+    }
+
+    const fn start(self) -> u64 {
+        self.0 >> 32
+    }
+
+    const fn len(self) -> u64 {
+        self.0 & (IN_JOINED - 1)
     }
 }
 
@@ -112,7 +117,7 @@ impl fmt::Debug for Place {
         match *self {
             Self::NOWHERE => f.write_str("Nowhere"),
             Self::CARRIED => f.write_str("Carried"),
-            Self { start, len } => write!(f, "at {start}, {} bytes", len & !IN_JOINED),
+            place => write!(f, "at {}, {} bytes", place.start(), place.len()),
         }
     }
 }
@@ -163,9 +168,9 @@ impl fmt::Debug for Text {
 }
 
 /// No text in a block starts there: a line end lies behind it, and blocks are of `u32::MAX` bytes at the most.
-const OUTSIDE: u32 = u32::MAX;
+const OUTSIDE: u64 = u32::MAX as u64;
 
-const IN_JOINED: u32 = 1 << 31;
+const IN_JOINED: u64 = 1 << 31;
 
 /// No stream is that long.
 const JOINED: u64 = 1 << 63;
