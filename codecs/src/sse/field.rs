@@ -95,7 +95,8 @@ impl Field {
 impl Prefix {
     /// What the first bytes of a line, that do not hold its end, say.
     pub(super) fn of(line: &[u8]) -> Self {
-        if [&b"data"[..], b"event", b"id", b"retry"].iter().any(|name| name.starts_with(line)) {
+        // No name has eight bytes.
+        if line.len() < 8 && [&b"data"[..], b"event", b"id", b"retry"].iter().any(|name| name.starts_with(line)) {
             return Self::Undecided;
         }
         let (field, value) = Field::of(line);

@@ -78,6 +78,16 @@ impl Block for Owned<'_> {
     fn discard(&mut self, _data: Data) {}
 }
 
+impl Shared<'_> {
+    /// Begins to join. Returns where.
+    #[cold]
+    fn copied(&mut self, data: Span) -> usize {
+        let start = self.joined.len();
+        self.joined.extend_from_slice(data.of(self.block));
+        start
+    }
+}
+
 impl Block for Shared<'_> {
     fn bytes(&self) -> &[u8] {
         self.block
@@ -88,11 +98,7 @@ impl Block for Shared<'_> {
     fn join(&mut self, data: Data, value: Span) -> Data {
         let start = match data {
             Data::Joined(data) => data.start(),
-            Data::Block(data) => {
-                let start = self.joined.len();
-                self.joined.extend_from_slice(data.of(self.block));
-                start
-            }
+            Data::Block(data) => self.copied(data),
             Data::Nowhere | Data::Refused => return Data::Block(value),
         };
         // The byte before the value goes along, and becomes the LF.

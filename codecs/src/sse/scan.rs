@@ -295,6 +295,7 @@ impl<'a, B: Block> Scan<'a, B> {
         self.open.at.get_or_insert(self.base + start as u64);
     }
 
+    #[inline]
     fn join(&mut self, value: Span) {
         self.open.event = self.block.save(self.open.data, self.open.event);
         self.open.id = self.block.save(self.open.data, self.open.id);
