@@ -255,7 +255,7 @@ fn kill_group(child: ChildId) {
 /// The system's error for a directory it cannot enter is the same as for a program that is not there; this tells
 /// the two apart. It need not be readable.
 fn check_directory(cwd: &Path) -> io::Result<()> {
-    if std::fs::metadata(cwd)?.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    if std::fs::metadata(cwd)?.is_dir() { Ok(()) } else { Err(Errno::NOTDIR.into()) }
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
