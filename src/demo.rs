@@ -45,7 +45,7 @@ fn demonstrate(calls: usize) -> io::Result<ExitCode> {
 fn timed(calls: usize) -> io::Result<(Latencies, Latencies)> {
     let (mut direct, mut through) = (Client::start_direct()?, Client::start_through()?);
     let (mut direct_times, mut through_times) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
-    for (client, _) in [(&mut direct, ()), (&mut through, ())] {
+    for client in [&mut direct, &mut through] {
         for _ in 0..WARM_UP {
             client.ping()?;
         }
