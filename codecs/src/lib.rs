@@ -7,7 +7,7 @@
 //!
 //! - [`line`](mod@line): newline-delimited messages (MCP over stdio, NDJSON).
 //! - [`sse`]: Server-Sent Events, to the letter of the WHATWG grammar.
-//! - [`envelope`]: the JSON-RPC envelope of a frame, by simd-json in place or by a scan.
+//! - [`envelope`]: the JSON-RPC envelope of a frame, by a resumable scan, or whole by simd-json.
 //!
 //! Everything is bounded: [`Limits`] holds every maximum, and a frame that breaks one is reported once,
 //! with the limit and its offset in the stream, and skipped; the next frame is whole.

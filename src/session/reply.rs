@@ -52,8 +52,6 @@ pub enum Reason {
         #[serde(skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
     },
-    /// The server reads no more, or writes no more, while its process still runs.
-    ServerClosed,
 }
 
 impl Reply {
@@ -85,7 +83,7 @@ impl Reason {
     fn code(&self) -> i32 {
         match self {
             Self::MessageTooLarge { .. } | Self::Refused { .. } => INVALID_REQUEST,
-            Self::TooManyPending { .. } | Self::ServerExited { .. } | Self::ServerClosed => INTERNAL_ERROR,
+            Self::TooManyPending { .. } | Self::ServerExited { .. } => INTERNAL_ERROR,
         }
     }
 }
@@ -105,7 +103,6 @@ impl fmt::Display for Reason {
                 write!(f, "the server was ended by signal {signal} before it answered")
             }
             Self::ServerExited { .. } => f.write_str("the server ended before it answered"),
-            Self::ServerClosed => f.write_str("the server closed its end before it answered"),
         }
     }
 }
@@ -152,7 +149,6 @@ mod tests {
             Reason::Refused { what: "x".into() },
             Reason::TooManyPending { limit: 1 },
             Reason::ServerExited { exit_code: None, signal: Some(9) },
-            Reason::ServerClosed,
         ] {
             assert!(!(-32099..=-32000).contains(&reason.code()), "{reason}");
         }
