@@ -3,13 +3,15 @@
 //! | | upstream is a byte stream | upstream is HTTP |
 //! |---|---|---|
 //! | **downstream is a byte stream** | [`pipe`] | dial (to come) |
-//! | **downstream is HTTP** | mux (to come) | relay (to come) |
+//! | **downstream is HTTP** | mux (to come) | [`relay`] |
 //!
 //! A link is where backpressure lives: it reads from one side only when the other has room. There is no
 //! unbounded queue, no task per message, no detached task.
 
+pub mod endpoint;
 mod intake;
 mod outbox;
 pub mod pipe;
+pub mod relay;
 #[cfg(unix)]
 pub mod stdio;

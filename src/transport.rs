@@ -4,6 +4,7 @@
 //! that its reader is gone also when there is nothing to write. Frames are cut and decided on in
 //! [`crate::link`].
 
+pub mod http;
 pub mod memory;
 #[cfg(unix)]
 pub mod socket;

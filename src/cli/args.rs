@@ -1,5 +1,8 @@
 //! What was typed, checked and nothing more.
 
+mod listen;
+mod upstream;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
@@ -9,6 +12,8 @@ use shadowcat_codecs::{Limits, line::LineEnds};
 
 use super::exit::{Failure, USAGE};
 use crate::filter::{Framing, JsonCheck, OnInvalid, Options, Output};
+use listen::ListenArgs;
+use upstream::UpstreamArgs;
 
 /// Puts any MCP client in front of any MCP server and forwards the exact bytes.
 #[derive(Debug, Parser)]
@@ -21,7 +26,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
-    /// Forward between a client on stdin and stdout and a server started as a child
+    /// Put a client, on stdin or over HTTP, in front of a server: a command to start, or a URL
     #[cfg(unix)]
     Proxy(Box<ProxyArgs>),
     /// Turn lines into events and back: the codecs as a filter, from FILE or stdin to stdout
@@ -35,11 +40,11 @@ pub(crate) enum Task {
 
 /// Arguments of `shadowcat proxy`.
 #[derive(Debug, ClapArgs)]
-#[command(override_usage = "shadowcat proxy [OPTIONS] -- COMMAND [ARG…]")]
+#[command(override_usage = "shadowcat proxy [--listen ADDR] [OPTIONS] (URL | -- COMMAND [ARG…])")]
 #[command(after_help = "Example: shadowcat proxy --env LEVEL=2 -- npx -y @modelcontextprotocol/server-everything")]
 pub(crate) struct ProxyArgs {
-    /// An HTTP server instead of a command
-    #[arg(value_name = "URL", conflicts_with = "command", hide = true)]
+    /// The server's MCP endpoint, if it is reached over HTTP
+    #[arg(value_name = "URL", conflicts_with = "command")]
     pub(crate) url: Option<String>,
 
     /// The server's command and its arguments, behind `--`
@@ -77,6 +82,12 @@ pub(crate) struct ProxyArgs {
     /// How long it may take after SIGTERM, before it gets SIGKILL
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]
     pub(crate) kill_after: Duration,
+
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
 
     #[command(flatten)]
     pub(crate) log: LogArgs,

@@ -1,108 +1,53 @@
-//! `shadowcat proxy`: from checked arguments to a session, and from its outcome to an exit code.
+//! `shadowcat proxy`: which link the arguments ask for.
+//!
+//! | | `-- COMMAND` | `URL` |
+//! |---|---|---|
+//! | **stdin and stdout** | [`pipe`] | dial |
+//! | **`--listen`** | mux | [`http`] |
 
-use std::{io, path::Path, process::ExitCode};
+mod http;
+mod pipe;
 
-use shadowcat::{
-    link::stdio::{self as link, Options, Outcome},
-    supervise::{Command, SpawnError, keeper::Keeper, ladder::Times},
-    telemetry::{Log, LogFormat},
-    transport::stdio,
-};
-use tokio::runtime;
+use std::process::ExitCode;
+
+use tokio::runtime::{self, Runtime};
 
 use super::{
-    args::{ProxyArgs, frame_limits},
-    exit::{Failure, RUNTIME, UPSTREAM, USAGE},
+    args::ProxyArgs,
+    exit::{Failure, RUNTIME, USAGE},
 };
 
-/// What the program needs of the arguments.
-struct Plan {
-    command: Command,
-    /// How the server is called in front of its stderr lines.
-    name: String,
-    options: Options,
-}
-
-/// Runs the session to its end.
+/// Runs the link to its end.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
-    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
-    let plan = Plan::new(args)?;
-    let log = Log::start(level, format);
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| Failure::new(RUNTIME, format!("cannot start: {error}")))?;
-    let outcome = runtime.block_on(proxied(&plan, &log));
-    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
-    runtime.shutdown_background();
-    log.finish();
-    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
-}
-
-impl Plan {
-    fn new(args: ProxyArgs) -> Result<Self, Failure> {
-        if args.url.is_some() {
-            let line = "an HTTP server is not supported yet; give a command: 'shadowcat proxy -- COMMAND [ARG…]'";
-            return Err(Failure::new(USAGE, line));
+    match (&args.url, args.command.is_empty(), args.listen.listen) {
+        (Some(_), _, Some(_)) => http::run(args),
+        (None, false, None) => pipe::run(args),
+        (Some(_), _, None) => {
+            let line = "a client on stdin in front of an HTTP server is not supported yet; add --listen ADDR";
+            Err(Failure::new(USAGE, line))
         }
-        let mut words = args.command.into_iter();
-        let Some(program) = words.next() else {
-            let line = "no server to start: 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
-            return Err(Failure::new(USAGE, line));
-        };
-        let limits = frame_limits(args.max_frame_len)?;
-        let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
-        let mut command = Command::new(program).with_args(words);
-        (command.env, command.env_clear, command.cwd) = (args.env, args.env_clear, args.cwd);
-        let (max_pending, drain) = (args.max_pending, args.drain_timeout);
-        let shutdown = Times { grace: args.shutdown_grace, term: args.kill_after };
-        let options = Options { limits, max_pending, shutdown, drain };
-        Ok(Self { command, name, options })
+        (None, false, Some(_)) => {
+            let line = "HTTP clients in front of a command are not supported yet; leave out --listen";
+            Err(Failure::new(USAGE, line))
+        }
+        (None, true, _) => {
+            let line =
+                "no server: 'shadowcat proxy URL' or 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
+            Err(Failure::new(USAGE, line))
+        }
     }
 }
 
-async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
-    let mut keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
-    let child = keeper.spawn(&plan.command).await.map_err(not_started)?;
-    tracing::info!(server = plan.name, pid = %child.id, "server started");
-    let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
-    let lines = log.server_lines(plan.name.clone());
-    let outcome = link::run(stdio, &mut keeper, child, lines, plan.options).await;
-    // Also when the session failed: nothing stays behind.
-    let finished = keeper.finish();
-    let outcome = outcome.map_err(|error| broken("the session failed", &error))?;
-    finished.map_err(|error| broken("the keeper process failed", &error))?;
-    let Outcome { cause, status, orphans, counts } = outcome;
-    tracing::info!(
-        %cause,
-        %status,
-        orphans,
-        to_server = counts.to_upstream,
-        to_client = counts.to_downstream,
-        kept_back = counts.quarantined,
-        "session ended"
-    );
-    Ok(outcome)
+/// One thread, which is all that a client on stdin and stdout can keep busy.
+fn single_threaded() -> Result<Runtime, Failure> {
+    started(runtime::Builder::new_current_thread().enable_io().enable_time().build())
 }
 
-fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
-    if outcome.is_clean() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let when = match outcome.orphans {
-        0 => "before the client was done".to_owned(),
-        1 => "with 1 request unanswered".to_owned(),
-        orphans => format!("with {orphans} requests unanswered"),
-    };
-    Err(Failure::new(RUNTIME, format!("the server ended ({}) {when}", outcome.status)))
+/// A thread for each processor.
+fn multi_threaded() -> Result<Runtime, Failure> {
+    started(runtime::Builder::new_multi_thread().enable_io().enable_time().build())
 }
 
-fn not_started(error: SpawnError) -> Failure {
-    let code = if matches!(error, SpawnError::Keeper(_)) { RUNTIME } else { UPSTREAM };
-    Failure::new(code, error.to_string())
-}
-
-fn broken(what: &str, error: &io::Error) -> Failure {
-    Failure::new(RUNTIME, format!("{what}: {error}"))
+fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, Failure> {
+    runtime.map_err(|error| Failure::new(RUNTIME, format!("cannot start: {error}")))
 }

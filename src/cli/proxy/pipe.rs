@@ -1,0 +1,99 @@
+//! `shadowcat proxy -- COMMAND`: from checked arguments to a session, and from its outcome to an exit code.
+
+use std::{io, path::Path, process::ExitCode};
+
+use shadowcat::{
+    link::stdio::{self as link, Options, Outcome},
+    supervise::{Command, SpawnError, keeper::Keeper, ladder::Times},
+    telemetry::{Log, LogFormat},
+    transport::stdio,
+};
+
+use crate::cli::{
+    args::{ProxyArgs, frame_limits},
+    exit::{Failure, RUNTIME, UPSTREAM, USAGE},
+};
+
+/// What the program needs of the arguments.
+struct Plan {
+    command: Command,
+    /// How the server is called in front of its stderr lines.
+    name: String,
+    options: Options,
+}
+
+/// Runs the session to its end.
+pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
+    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
+    let plan = Plan::new(args)?;
+    let log = Log::start(level, format);
+    let runtime = super::single_threaded()?;
+    let outcome = runtime.block_on(proxied(&plan, &log));
+    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
+    runtime.shutdown_background();
+    log.finish();
+    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
+}
+
+impl Plan {
+    fn new(args: ProxyArgs) -> Result<Self, Failure> {
+        let mut words = args.command.into_iter();
+        let Some(program) = words.next() else {
+            let line = "no server to start: 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
+            return Err(Failure::new(USAGE, line));
+        };
+        let limits = frame_limits(args.max_frame_len)?;
+        let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
+        let mut command = Command::new(program).with_args(words);
+        (command.env, command.env_clear, command.cwd) = (args.env, args.env_clear, args.cwd);
+        let (max_pending, drain) = (args.max_pending, args.drain_timeout);
+        let shutdown = Times { grace: args.shutdown_grace, term: args.kill_after };
+        let options = Options { limits, max_pending, shutdown, drain };
+        Ok(Self { command, name, options })
+    }
+}
+
+async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
+    let mut keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
+    let child = keeper.spawn(&plan.command).await.map_err(not_started)?;
+    tracing::info!(server = plan.name, pid = %child.id, "server started");
+    let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
+    let lines = log.server_lines(plan.name.clone());
+    let outcome = link::run(stdio, &mut keeper, child, lines, plan.options).await;
+    // Also when the session failed: nothing stays behind.
+    let finished = keeper.finish();
+    let outcome = outcome.map_err(|error| broken("the session failed", &error))?;
+    finished.map_err(|error| broken("the keeper process failed", &error))?;
+    let Outcome { cause, status, orphans, counts } = outcome;
+    tracing::info!(
+        %cause,
+        %status,
+        orphans,
+        to_server = counts.to_upstream,
+        to_client = counts.to_downstream,
+        kept_back = counts.quarantined,
+        "session ended"
+    );
+    Ok(outcome)
+}
+
+fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
+    if outcome.is_clean() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let when = match outcome.orphans {
+        0 => "before the client was done".to_owned(),
+        1 => "with 1 request unanswered".to_owned(),
+        orphans => format!("with {orphans} requests unanswered"),
+    };
+    Err(Failure::new(RUNTIME, format!("the server ended ({}) {when}", outcome.status)))
+}
+
+fn not_started(error: SpawnError) -> Failure {
+    let code = if matches!(error, SpawnError::Keeper(_)) { RUNTIME } else { UPSTREAM };
+    Failure::new(code, error.to_string())
+}
+
+fn broken(what: &str, error: &io::Error) -> Failure {
+    Failure::new(RUNTIME, format!("{what}: {error}"))
+}

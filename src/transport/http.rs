@@ -1,0 +1,21 @@
+//! HTTP on either side: a listener that hands exchanges to a link, and a client for one upstream.
+//!
+//! The only module that names hyper. It knows requests, responses and bodies, and nothing of the messages
+//! inside them; what a body says is read in [`crate::link`].
+
+pub mod body;
+pub mod client;
+pub mod server;
+
+pub use body::{Body, BodyError};
+pub use client::{Client, SendError};
+pub use server::{Listener, Peer};
+
+/// A body as it arrives, from a client or from an upstream.
+pub use hyper::body::Incoming;
+
+/// An exchange's first half, as the listener hands it to a link.
+pub type Request = http::Request<Incoming>;
+
+/// An exchange's second half, as a link hands it to the listener.
+pub type Response = http::Response<Body>;
