@@ -10,15 +10,22 @@ mod proxy;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser as _, error::ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 
 use args::{Args, Task};
 pub(crate) use exit::{Failure, RUNTIME};
 
 /// Runs the command as typed.
 pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
-    let args = match Args::try_parse_from(typed) {
-        Ok(args) => args,
+    let parsed = Args::command().try_get_matches_from(typed).and_then(|typed| {
+        let args = Args::from_arg_matches(&typed)?;
+        Ok((typed, args))
+    });
+    let args = match parsed {
+        Ok((typed, args)) => {
+            args::scope::check(&typed)?;
+            args
+        }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             // A reader that has seen enough is no failure.
             let _ = error.print();

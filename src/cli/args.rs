@@ -1,6 +1,7 @@
 //! What was typed, checked and nothing more.
 
 mod listen;
+pub(crate) mod scope;
 mod upstream;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};

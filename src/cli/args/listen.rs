@@ -15,11 +15,11 @@ pub(crate) struct ListenArgs {
     pub(crate) listen: Option<SocketAddr>,
 
     /// Path of the MCP endpoint [default: /mcp]
-    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "listen")]
+    #[arg(long, value_name = "PATH", value_parser = parse_path)]
     pub(crate) path: Option<String>,
 
     /// How long a client may take to send a request's headers [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "listen")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) header_timeout: Option<Duration>,
 }
 

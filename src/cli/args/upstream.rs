@@ -11,6 +11,6 @@ use super::parse_duration;
 #[command(next_help_heading = "Server over HTTP")]
 pub(crate) struct UpstreamArgs {
     /// How long connecting may take, name look-up and TLS included [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "url")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) connect_timeout: Option<Duration>,
 }
