@@ -7,8 +7,11 @@
 //! What is remembered: the requests in flight, by the stream that has to answer them, so that each gets
 //! its answer or one error when that stream is gone.
 
+pub mod mirror;
 mod pending;
 mod reply;
+pub mod revision;
+pub mod tools;
 
 use std::{
     fmt,
@@ -19,7 +22,7 @@ use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 
 pub use pending::RequestId;
 use pending::{Asked, Pending};
-pub use reply::{Reason, Reply};
+pub use reply::{Reason, Reply, status_of_error};
 
 /// A stream of frames: a child, our own stdio, later a POST or a listening stream.
 ///

@@ -1,22 +1,25 @@
 //! Messages of our own: the JSON-RPC error in place of an answer that will not come.
 //!
 //! Written straight into the buffer that leaves; the id is the requester's own bytes. `data` says that it
-//! was the proxy who spoke, why, and the numbers.
+//! was the proxy who spoke, why, and the numbers. The one table of codes and HTTP statuses is
+//! `Reason::answer`.
 //!
-//! Codes: JSON-RPC 2.0 "Error object"; MCP 2026-07-28 keeps −32000…−32099 for itself, so none of ours lies
-//! there.
+//! Codes: JSON-RPC 2.0 "Error object"; MCP 2026-07-28 keeps −32000…−32099 for itself, so there lie only the
+//! two of its own that a proxy has to give (mcp-rules §2.3).
 
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
+use http::StatusCode;
 use serde::Serialize;
+use shadowcat_codecs::envelope::Envelope;
 
-use super::RequestId;
+use super::{RequestId, mirror::Mismatch, revision::Era};
 
-/// An error response to one request.
+/// An error response to one request, or the body of an HTTP error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    id: RequestId,
+    id: Option<RequestId>,
     reason: Reason,
 }
 
@@ -26,6 +29,40 @@ pub struct Reply {
 #[serde(tag = "reason", rename_all = "snake_case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Reason {
+    /// The body or a header is encoded in a way we do not read.
+    UnsupportedEncoding {
+        /// What it says.
+        found: String,
+        /// What we read.
+        supported: String,
+    },
+    /// The request's `Content-Type` is not JSON.
+    UnsupportedMedia {
+        /// What it says; empty if it says nothing.
+        found: String,
+    },
+    /// The `Origin` or `Host` of the request is not one we serve (rules S1, S2).
+    Forbidden {
+        /// Which header.
+        header: &'static str,
+        /// What it says.
+        found: String,
+    },
+    /// A mirrored header does not say what the body says (mcp-rules §2.3).
+    HeaderMismatch(#[serde(serialize_with = "mismatch")] Box<Mismatch>),
+    /// A body or frame is no JSON.
+    InvalidJson {
+        /// What is wrong with it.
+        what: String,
+        /// Where, from its first byte.
+        at: u64,
+    },
+    /// A message that must not be sent here: a response or a batch where there are none, `initialize` inside
+    /// a batch (rules F8, H4).
+    InvalidRequest {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A message is longer than the limit.
     MessageTooLarge {
         /// The limit, in bytes.
@@ -33,15 +70,32 @@ pub enum Reason {
         /// Offset of the message in the stream it came by.
         at: u64,
     },
+    /// The endpoint does not know this HTTP method (rules H2, G1, G12).
+    MethodNotAllowed {
+        /// Those it knows, as the `Allow` header lists them.
+        allowed: &'static str,
+    },
+    /// A request of the modern era lacks a field of `_meta` (mcp-rules §2.3).
+    MissingMeta {
+        /// The field.
+        field: &'static str,
+    },
+    /// The request's `Accept` does not list both types (rule H3).
+    NotAcceptable {
+        /// What it has to list.
+        required: &'static str,
+    },
+    /// There is no room for the request now.
+    Overloaded {
+        /// What is used up.
+        what: String,
+        /// When to try again, in seconds.
+        retry_after: u32,
+    },
     /// A message is JSON-RPC, but not one we can pass on without guessing.
     Refused {
         /// What is wrong with it.
         what: String,
-    },
-    /// Too many requests are in flight.
-    TooManyPending {
-        /// The limit.
-        limit: usize,
     },
     /// The server's process ended.
     ServerExited {
@@ -52,11 +106,74 @@ pub enum Reason {
         #[serde(skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
     },
+    /// No connection to the server came about, or it broke before an answer began.
+    ServerUnreachable {
+        /// What went wrong.
+        what: String,
+        /// The server's URL, without what is secret in it.
+        url: String,
+    },
+    /// The session has ended, or never was (rule G11: 404, and the client starts anew).
+    SessionNotFound,
+    /// The request needs a session and names none (rule G11).
+    SessionRequired,
+    /// The server's answer stream ended without the answer (rule H7).
+    StreamEnded,
+    /// Something took longer than it may.
+    Timeout {
+        /// What.
+        what: String,
+        /// The limit, in milliseconds.
+        after_ms: u64,
+    },
+    /// Too many requests are in flight.
+    TooManyPending {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many sessions are open.
+    TooManySessions {
+        /// The limit.
+        limit: usize,
+        /// When to try again, in seconds.
+        retry_after: u32,
+    },
+    /// The request lacks the credentials this proxy asks for (rule S4).
+    Unauthorized,
+    /// The server speaks HTTP, but what it said is no answer.
+    UpstreamStatus {
+        /// Its HTTP status.
+        status: u16,
+        /// What it said, shortened, or what is wrong with it.
+        what: String,
+    },
+    /// The version header or `_meta` names a version that is not served (rule V6).
+    UnsupportedVersion {
+        /// The one asked for.
+        requested: String,
+        /// Those that are served.
+        supported: Vec<String>,
+    },
 }
 
 impl Reply {
-    pub(super) fn new(id: RequestId, reason: Reason) -> Self {
-        Self { id, reason }
+    /// The answer to the request with this id.
+    #[must_use]
+    pub fn new(id: RequestId, reason: Reason) -> Self {
+        Self { id: Some(id), reason }
+    }
+
+    /// The body of an HTTP error for what has no id, or none that could be read: without the member, never
+    /// null (rule F6). On a stream of lines such a message is not answered at all (mcp-rules §3.7).
+    #[must_use]
+    pub fn without_id(reason: Reason) -> Self {
+        Self { id: None, reason }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        &self.reason
     }
 
     /// Appends the message to `buf`, without a line end.
@@ -66,36 +183,122 @@ impl Reply {
             source: &'a str,
             #[serde(flatten)]
             reason: &'a Reason,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            hint: Option<&'a str>,
         }
-        buf.put_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        buf.put_slice(self.id.as_bytes());
-        buf.put_slice(b",\"error\":{\"code\":");
+        buf.put_slice(b"{\"jsonrpc\":\"2.0\",");
+        if let Some(id) = &self.id {
+            buf.put_slice(b"\"id\":");
+            buf.put_slice(id.as_bytes());
+            buf.put_slice(b",");
+        }
+        buf.put_slice(b"\"error\":{\"code\":");
         write_json(buf, &self.reason.code());
         buf.put_slice(b",\"message\":");
         write_json(buf, &self.reason.to_string());
         buf.put_slice(b",\"data\":");
-        write_json(buf, &Data { source: "shadowcat", reason: &self.reason });
+        write_json(buf, &Data { source: "shadowcat", reason: &self.reason, hint: self.reason.hint() });
         buf.put_slice(b"}}");
     }
 }
 
 impl Reason {
-    fn code(&self) -> i32 {
+    /// The JSON-RPC error code.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.answer().0
+    }
+
+    /// The HTTP status, where the answer is an HTTP response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.answer().1
+    }
+
+    /// For a 503: when to try again, in seconds, as `Retry-After` says it.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::MessageTooLarge { .. } | Self::Refused { .. } => INVALID_REQUEST,
-            Self::TooManyPending { .. } | Self::ServerExited { .. } => INTERNAL_ERROR,
+            Self::Overloaded { retry_after, .. } | Self::TooManySessions { retry_after, .. } => Some(*retry_after),
+            _ => None,
         }
+    }
+
+    /// What whoever started this proxy can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::UpstreamStatus { status: 401, .. } => Some(
+                "the server wants an Authorization header: start the proxy with --bearer-env VARIABLE, or with --header 'Authorization: …'",
+            ),
+            _ => None,
+        }
+    }
+
+    /// The one table of codes and statuses (mcp-rules §2.3, rules G11, H2, H3, S2, V6).
+    fn answer(&self) -> (i32, StatusCode) {
+        match self {
+            Self::InvalidJson { .. } => (PARSE_ERROR, StatusCode::BAD_REQUEST),
+            Self::InvalidRequest { .. } | Self::Refused { .. } | Self::SessionRequired => {
+                (INVALID_REQUEST, StatusCode::BAD_REQUEST)
+            }
+            Self::MissingMeta { .. } => (INVALID_PARAMS, StatusCode::BAD_REQUEST),
+            Self::HeaderMismatch(_) => (HEADER_MISMATCH, StatusCode::BAD_REQUEST),
+            Self::UnsupportedVersion { .. } => (UNSUPPORTED_PROTOCOL_VERSION, StatusCode::BAD_REQUEST),
+            Self::Unauthorized => (INVALID_REQUEST, StatusCode::UNAUTHORIZED),
+            Self::Forbidden { .. } => (INVALID_REQUEST, StatusCode::FORBIDDEN),
+            Self::SessionNotFound => (INVALID_REQUEST, StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed { .. } => (INVALID_REQUEST, StatusCode::METHOD_NOT_ALLOWED),
+            Self::NotAcceptable { .. } => (INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE),
+            Self::MessageTooLarge { .. } => (INVALID_REQUEST, StatusCode::PAYLOAD_TOO_LARGE),
+            Self::UnsupportedMedia { .. } | Self::UnsupportedEncoding { .. } => {
+                (INVALID_REQUEST, StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            }
+            Self::ServerExited { .. }
+            | Self::ServerUnreachable { .. }
+            | Self::StreamEnded
+            | Self::UpstreamStatus { .. } => (INTERNAL_ERROR, StatusCode::BAD_GATEWAY),
+            Self::Overloaded { .. } | Self::TooManyPending { .. } | Self::TooManySessions { .. } => {
+                (INTERNAL_ERROR, StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::Timeout { .. } => (INTERNAL_ERROR, StatusCode::GATEWAY_TIMEOUT),
+        }
+    }
+}
+
+/// The HTTP status for an error a server without HTTP gave: by its code in the modern era, which knows
+/// statuses for a few (mcp-rules §2.3); 200 for all others, and for all in the legacy era (contradiction Q5).
+#[must_use]
+pub fn status_of_error(era: Era, envelope: &Envelope, frame: &[u8]) -> StatusCode {
+    let code = envelope.error_code().and_then(|span| std::str::from_utf8(span.of(frame)).ok());
+    match (era, code.and_then(|code| code.parse().ok())) {
+        (Era::Modern, Some(METHOD_NOT_FOUND)) => StatusCode::NOT_FOUND,
+        (Era::Modern, Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_PROTOCOL_VERSION)) => {
+            StatusCode::BAD_REQUEST
+        }
+        _ => StatusCode::OK,
     }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::UnsupportedEncoding { found, supported } => {
+                write!(f, "encoding {found:?} is not read here, only {supported}")
+            }
+            Self::UnsupportedMedia { found } => write!(f, "Content-Type is {found:?}, not application/json"),
+            Self::Forbidden { header, found } => write!(f, "{header} {found:?} is not served here"),
+            Self::HeaderMismatch(mismatch) => mismatch.fmt(f),
+            Self::InvalidJson { what, at } => write!(f, "not JSON at byte {at}: {what}"),
+            Self::InvalidRequest { what } => write!(f, "invalid request: {what}"),
             Self::MessageTooLarge { limit, at } => {
                 write!(f, "message at byte {at} is longer than the limit of {limit} bytes")
             }
+            Self::MethodNotAllowed { allowed } => write!(f, "this endpoint knows only {allowed}"),
+            Self::MissingMeta { field } => write!(f, "params._meta lacks {field:?}"),
+            Self::NotAcceptable { required } => write!(f, "Accept has to list {required}"),
+            Self::Overloaded { what, retry_after } => write!(f, "no room: {what}; try again in {retry_after} s"),
             Self::Refused { what } => write!(f, "message refused: {what}"),
-            Self::TooManyPending { limit } => write!(f, "more than {limit} requests are waiting for an answer"),
             Self::ServerExited { exit_code: Some(code), .. } => {
                 write!(f, "the server exited with status {code} before it answered")
             }
@@ -103,8 +306,37 @@ impl fmt::Display for Reason {
                 write!(f, "the server was ended by signal {signal} before it answered")
             }
             Self::ServerExited { .. } => f.write_str("the server ended before it answered"),
+            Self::ServerUnreachable { what, url } => write!(f, "the server at {url} could not be reached: {what}"),
+            Self::SessionNotFound => f.write_str("there is no such session, or it has ended: start with initialize"),
+            Self::SessionRequired => f.write_str("the request names no session: Mcp-Session-Id is missing"),
+            Self::StreamEnded => f.write_str("the server's stream ended before it answered"),
+            Self::Timeout { what, after_ms } => write!(f, "{what} took longer than {after_ms} ms"),
+            Self::TooManyPending { limit } => write!(f, "more than {limit} requests are waiting for an answer"),
+            Self::TooManySessions { limit, retry_after } => {
+                write!(f, "more than {limit} sessions; try again in {retry_after} s")
+            }
+            Self::Unauthorized => f.write_str("the request lacks valid credentials for this proxy"),
+            Self::UpstreamStatus { status, what } => write!(f, "the server answered with HTTP status {status}: {what}"),
+            Self::UnsupportedVersion { requested, supported } => {
+                write!(f, "version {requested:?} is not served here, only {}", supported.join(", "))
+            }
         }
     }
+}
+
+/// The fields of a [`Mismatch`] in `error.data`.
+fn mismatch<S: serde::Serializer>(mismatch: &Mismatch, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Fields<'a> {
+        header: &'a str,
+        what: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expected: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        found: Option<&'a str>,
+    }
+    let (header, what) = (mismatch.header().as_str(), mismatch.what());
+    Fields { header, what, expected: mismatch.expected(), found: mismatch.found() }.serialize(serializer)
 }
 
 fn write_json(buf: &mut BytesMut, value: &impl Serialize) {
@@ -113,44 +345,16 @@ fn write_json(buf: &mut BytesMut, value: &impl Serialize) {
     debug_assert!(written.is_ok(), "{written:?}");
 }
 
-/// JSON-RPC 2.0: the JSON sent is not a valid request object.
+// JSON-RPC 2.0, "Error object".
+const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
-/// JSON-RPC 2.0: internal error.
+const METHOD_NOT_FOUND: i32 = -32601;
+const INVALID_PARAMS: i32 = -32602;
 const INTERNAL_ERROR: i32 = -32603;
+// MCP 2026-07-28, "Error Codes".
+const HEADER_MISMATCH: i32 = -32020;
+const MISSING_CAPABILITY: i32 = -32021;
+const UNSUPPORTED_PROTOCOL_VERSION: i32 = -32022;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(id: &[u8], reason: Reason) -> serde_json::Value {
-        let mut buf = BytesMut::new();
-        Reply::new(RequestId::new(id), reason).write(&mut buf);
-        serde_json::from_slice(&buf).unwrap()
-    }
-
-    #[test]
-    fn reply_has_the_requesters_id_and_the_numbers() {
-        assert_eq!(
-            written(b"\"a\\u0062\"", Reason::ServerExited { exit_code: Some(3), signal: None }),
-            serde_json::json!({"jsonrpc": "2.0", "id": "ab", "error": {
-                "code": -32603, "message": "the server exited with status 3 before it answered",
-                "data": {"source": "shadowcat", "reason": "server_exited", "exitCode": 3},
-            }})
-        );
-        let too_large = written(b"1", Reason::MessageTooLarge { limit: 4, at: 9 });
-        assert_eq!(too_large["error"]["data"]["limit"], 4);
-        assert_eq!(too_large["error"]["data"]["at"], 9);
-    }
-
-    #[test]
-    fn no_code_is_in_the_range_that_is_not_ours() {
-        for reason in [
-            Reason::MessageTooLarge { limit: 1, at: 0 },
-            Reason::Refused { what: "x".into() },
-            Reason::TooManyPending { limit: 1 },
-            Reason::ServerExited { exit_code: None, signal: Some(9) },
-        ] {
-            assert!(!(-32099..=-32000).contains(&reason.code()), "{reason}");
-        }
-    }
-}
+mod tests;
