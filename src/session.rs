@@ -11,6 +11,8 @@ pub mod mirror;
 mod pending;
 mod reply;
 pub mod revision;
+pub mod shared;
+mod streams;
 pub mod tools;
 
 use std::{
@@ -23,12 +25,13 @@ use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 pub use pending::RequestId;
 use pending::{Asked, Pending};
 pub use reply::{Reason, Reply, status_of_error};
+pub use streams::StreamKeys;
 
-/// A stream of frames: a child, our own stdio, later a POST or a listening stream.
+/// A stream of frames: a child, our own stdio, a POST and its reply.
 ///
 /// Sessions are addressed by stream, not by side, so that all links can share them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct StreamKey(u32);
+pub struct StreamKey(u64);
 
 /// The state of one session. See the [module](self).
 #[derive(Debug)]

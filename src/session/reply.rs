@@ -97,6 +97,13 @@ pub enum Reason {
         /// What is wrong with it.
         what: String,
     },
+    /// A request's id or progress token is longer than what is remembered of it.
+    IdTooLong {
+        /// The limit, in bytes, quotes included.
+        limit: usize,
+        /// Its length.
+        len: usize,
+    },
     /// The server's process ended.
     ServerExited {
         /// Its exit code, if it exited by itself.
@@ -239,7 +246,7 @@ impl Reason {
     fn answer(&self) -> (i32, StatusCode) {
         match self {
             Self::InvalidJson { .. } => (PARSE_ERROR, StatusCode::BAD_REQUEST),
-            Self::InvalidRequest { .. } | Self::Refused { .. } | Self::SessionRequired => {
+            Self::InvalidRequest { .. } | Self::Refused { .. } | Self::IdTooLong { .. } | Self::SessionRequired => {
                 (INVALID_REQUEST, StatusCode::BAD_REQUEST)
             }
             Self::MissingMeta { .. } => (INVALID_PARAMS, StatusCode::BAD_REQUEST),
@@ -298,6 +305,9 @@ impl fmt::Display for Reason {
             Self::MissingMeta { field } => write!(f, "params._meta lacks {field:?}"),
             Self::NotAcceptable { required } => write!(f, "Accept has to list {required}"),
             Self::Overloaded { what, retry_after } => write!(f, "no room: {what}; try again in {retry_after} s"),
+            Self::IdTooLong { limit, len } => {
+                write!(f, "an id or progress token has {len} bytes, more than the limit of {limit} bytes")
+            }
             Self::Refused { what } => write!(f, "message refused: {what}"),
             Self::ServerExited { exit_code: Some(code), .. } => {
                 write!(f, "the server exited with status {code} before it answered")

@@ -1,0 +1,439 @@
+//! What a link remembers when many clients share one child, and what it decides: who gets what the child says.
+//!
+//! For the modern era (MCP 2026-07-28) only, where requests are independent of each other and a child need not
+//! know how many clients it serves. Each HTTP exchange is a stream with one request. Clients choose ids and
+//! progress tokens without knowing of each other, so on their way to the child both are replaced by one
+//! integer of ours, and what the child says of that integer goes to its owner alone, in the owner's own
+//! spelling. Nothing else of a frame is changed.
+//!
+//! ```text
+//!   client A  {"id":1,"method":"a"}   ──►  {"id":1,"method":"a"}  ──►
+//!   client B  {"id":1,"method":"b"}   ──►  {"id":2,"method":"b"}  ──►  child
+//!   client B  {"id":1,"result":{}}    ◄──  {"id":2,"result":{}}   ◄──
+//! ```
+//!
+//! # Promises
+//!
+//! - No message reaches a client it was not meant for. What cannot be attributed goes to nobody ([`Dropped`]);
+//!   nothing is ever sent to several.
+//! - An integer is minted once in a child's life. So whatever names one that is no longer in flight is late,
+//!   and no list of ended requests is needed to know it.
+//! - Everything is bounded: requests by `max_pending`, ids and tokens by `max_id_len`, [`MAX_GHOSTS`].
+//!
+//! What is not here: sockets, queues, time-outs, the clock, the era of a message (the link asks only for
+//! modern ones), and what an HTTP status says of all this.
+
+mod cancel;
+mod dropped;
+mod logs;
+mod value;
+
+use std::{
+    hash::RandomState,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hashbrown::{HashMap, hash_map::Entry};
+use shadowcat_codecs::{
+    Frame, Span,
+    envelope::{self, Envelope, IdClass, Kind, Replacement, Splice, SpliceError},
+};
+
+pub use cancel::{Cancel, Leaving};
+pub use dropped::{Dropped, DroppedCounts};
+pub use logs::MAX_GHOSTS;
+
+use super::{Reason, Reply, RequestId, StreamKey};
+use logs::Logs;
+use value::integer;
+
+/// The state of one child's life and of all who share it. A new child needs a new one.
+///
+/// A link calls, for each message of a client, [`ask`](Self::ask) or [`notify`](Self::notify); for each message
+/// of the child, [`hear`](Self::hear); and when a client's stream ends without us, [`leave`](Self::leave).
+/// The child's end is [`child_gone`](Self::child_gone), which ends this too.
+#[derive(Debug)]
+pub struct Shared {
+    max_pending: usize,
+    max_id_len: usize,
+    /// What is minted next. Invariant: above every key of `exchanges`; `1 <= next <= MINTED_END`.
+    next: u64,
+    /// The requests in flight by what was minted for them. Invariant: `len <= max_pending`.
+    exchanges: HashMap<u64, Exchange, RandomState>,
+    /// What was minted for each stream's request. Invariant: the inverse of `exchanges`.
+    streams: HashMap<StreamKey, u64, RandomState>,
+    logs: Logs,
+    dropped: DroppedCounts,
+}
+
+/// One request in flight.
+#[derive(Debug)]
+struct Exchange {
+    stream: StreamKey,
+    /// The client's own spelling of its id, a copy: a slice would pin the request's body.
+    id: Replacement,
+    /// Of its progress token.
+    token: Option<Replacement>,
+    is_listen: bool,
+    at: Instant,
+}
+
+/// What a link must do with a message of the child.
+#[derive(Debug)]
+#[must_use]
+#[expect(clippy::large_enum_variant, reason = "moved once, into a queue; a box would be an allocation a message")]
+pub enum Heard {
+    /// Deliver it to one exchange.
+    To {
+        /// Whose it is.
+        stream: StreamKey,
+        /// What to deliver: the child's bytes, with the client's own ids in them.
+        splice: Splice,
+        /// Whether it is the last the exchange gets: its answer, or the end of its subscription. Nothing is
+        /// remembered of the exchange any more.
+        is_final: bool,
+        /// How long ago the request was asked.
+        after: Duration,
+    },
+    /// Deliver it to nobody.
+    Drop(Dropped),
+}
+
+/// A request that its child will not answer any more.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The exchange it belongs to.
+    pub stream: StreamKey,
+    /// The error in place of its answer.
+    pub reply: Reply,
+    /// Whether it is a subscription. If its stream has begun, it is cut instead, without a result: a result
+    /// would say that the subscription ended as it should (MCP 2026-07-28, "Subscriptions").
+    pub is_listen: bool,
+}
+
+/// What is known of a request in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether it is a subscription, which lasts until somebody ends it.
+    pub is_listen: bool,
+    /// Whether it may get progress.
+    pub has_progress_token: bool,
+    /// When it was asked.
+    pub at: Instant,
+}
+
+/// Where a message of the child goes.
+struct Route {
+    /// Invariant: a key of `exchanges`.
+    minted: u64,
+    /// What in the message stands for the exchange, and whether that is its token or its id.
+    named: Option<(Span, Named)>,
+    is_final: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Named {
+    Id,
+    Token,
+}
+
+impl Shared {
+    /// Nothing in flight. At most `max_pending` requests will be, subscriptions included, each with an id and
+    /// a progress token of at most `max_id_len` bytes, of which a copy is kept.
+    #[must_use]
+    pub fn new(max_pending: usize, max_id_len: usize) -> Self {
+        Self {
+            max_pending,
+            max_id_len,
+            next: 1,
+            exchanges: HashMap::default(),
+            streams: HashMap::default(),
+            logs: Logs::default(),
+            dropped: DroppedCounts::default(),
+        }
+    }
+
+    /// A client's request on its way to the child: what to write, with an id and a token of our own.
+    ///
+    /// # Errors
+    ///
+    /// What to answer instead. Nothing is remembered then.
+    ///
+    /// - There are `max_pending` requests in flight, or an id or token is longer than `max_id_len`.
+    /// - The id is null (Rule F3), or the message is no request at all.
+    /// - The stream has a request already: an exchange has one.
+    /// - It names a subscription, whose id means something else to a child that has many clients.
+    pub fn ask(&mut self, from: StreamKey, frame: Frame, envelope: &Envelope, now: Instant) -> Result<Splice, Reply> {
+        let id = RequestId::new(envelope.id().map_or(b"null", |id| id.of(&frame)));
+        self.admit(from, frame, envelope, now).map_err(|reason| Reply::new(id, reason))
+    }
+
+    /// A client's notification on its way to the child: passed on as it is, if it is one that can be.
+    ///
+    /// # Errors
+    ///
+    /// Why it goes nowhere. Except for [`Dropped::ClientAnswer`], [`Dropped::Batch`] and
+    /// [`Dropped::NotAMessage`], which break a rule of the transport, the client is told that it was accepted.
+    pub fn notify(&mut self, frame: Frame, envelope: &Envelope) -> Result<Frame, Dropped> {
+        let refused = match envelope.kind() {
+            // Rules T5, H4: a modern client answers nothing.
+            Kind::Response | Kind::Error => Dropped::ClientAnswer,
+            Kind::Batch => Dropped::Batch,
+            Kind::Request | Kind::Other => Dropped::NotAMessage,
+            // Rule C5: over HTTP, cancelling is closing the stream. The id in here is its sender's, which
+            // others may use too: taken at its word, it would end another client's request.
+            Kind::Notification if is_method(envelope, &frame, "notifications/cancelled") => Dropped::ClientCancelled,
+            // Rule C9: a token or subscription of its sender, which to the child are another's.
+            Kind::Notification
+                if is_method(envelope, &frame, "notifications/progress")
+                    || envelope.meta_progress_token().is_some()
+                    || envelope.subscription_id().is_some() =>
+            {
+                Dropped::ClientToken
+            }
+            Kind::Notification => return Ok(frame),
+        };
+        self.dropped.add(refused);
+        Err(refused)
+    }
+
+    /// A message of the child: whose it is, in whose words.
+    pub fn hear(&mut self, frame: Frame, envelope: &Envelope, now: Instant) -> Heard {
+        let route = match envelope.kind() {
+            Kind::Response | Kind::Error => self.route_answer(&frame, envelope),
+            Kind::Notification => self.route_notification(&frame, envelope),
+            // Rules T5, H9: a modern server asks nothing.
+            Kind::Request => Err(Dropped::ServerRequest),
+            Kind::Batch => Err(Dropped::Batch),
+            Kind::Other => Err(Dropped::NotAMessage),
+        };
+        match route.and_then(|route| self.deliver(&route, frame, envelope, now)) {
+            Ok(heard) => heard,
+            Err(dropped) => {
+                self.dropped.add(dropped);
+                Heard::Drop(dropped)
+            }
+        }
+    }
+
+    /// A message of the child cannot be passed on, for `reason`; `kind` and `id` are what could be learnt of
+    /// it. If it is an answer, the one who waits for it gets this error. Also for each answer in a batch,
+    /// which [`hear`](Self::hear) drops whole.
+    pub fn hear_refused(&mut self, kind: Kind, id: &[u8], reason: Reason) -> Option<(StreamKey, Reply)> {
+        if !matches!(kind, Kind::Response | Kind::Error) {
+            return None;
+        }
+        let minted = integer(id)?;
+        self.logs.answered(minted);
+        let exchange = self.end(minted)?;
+        Some((exchange.stream, exchange.reply(reason)))
+    }
+
+    /// The client of `stream` gets nothing more, for `why`. `Some` is what to write to the child, behind the
+    /// request; `None` if nothing is in flight there, because the last message was heard already.
+    ///
+    /// Rule C5: the end of a modern client's stream is a cancellation. Rule T7: the child says no more of it;
+    /// what it says all the same is [late](Dropped::Late).
+    pub fn leave(&mut self, stream: StreamKey, why: Leaving) -> Option<Cancel> {
+        let minted = *self.streams.get(&stream)?;
+        self.end(minted)?;
+        self.logs.left(minted);
+        Some(Cancel::new(minted, why))
+    }
+
+    /// The request of `stream` will not reach the child after all: it is as if it had never been asked, but
+    /// what was minted for it stays unused.
+    pub fn withdraw(&mut self, stream: StreamKey) {
+        if let Some(&minted) = self.streams.get(&stream) {
+            self.logs.answered(minted);
+            self.end(minted);
+        }
+    }
+
+    /// The child is gone, for `reason`: everything that was in flight, in the order in which it was asked.
+    pub fn child_gone(self, reason: &Reason) -> impl Iterator<Item = Orphan> {
+        let mut exchanges: Vec<(u64, Exchange)> = self.exchanges.into_iter().collect();
+        exchanges.sort_unstable_by_key(|&(minted, _)| minted);
+        exchanges.into_iter().map(|(_, exchange)| Orphan {
+            stream: exchange.stream,
+            reply: exchange.reply(reason.clone()),
+            is_listen: exchange.is_listen,
+        })
+    }
+
+    /// Requests in flight, subscriptions included.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// What is known of the request of `stream`, while it is in flight.
+    #[must_use]
+    pub fn facts(&self, stream: StreamKey) -> Option<Facts> {
+        let exchange = self.exchanges.get(self.streams.get(&stream)?)?;
+        Some(Facts { is_listen: exchange.is_listen, has_progress_token: exchange.token.is_some(), at: exchange.at })
+    }
+
+    /// How many messages went nowhere, and why.
+    #[must_use]
+    pub fn dropped(&self) -> &DroppedCounts {
+        &self.dropped
+    }
+
+    fn admit(&mut self, from: StreamKey, frame: Frame, envelope: &Envelope, now: Instant) -> Result<Splice, Reason> {
+        self.check(from, &frame, envelope)?;
+        let (minted, id, token) = (self.next, envelope.id(), envelope.meta_progress_token());
+        let exchange = Exchange {
+            stream: from,
+            id: kept(id.map_or(&[][..], |id| id.of(&frame)))?,
+            token: token.map(|token| kept(token.of(&frame))).transpose()?,
+            is_listen: is_method(envelope, &frame, "subscriptions/listen"),
+            at: now,
+        };
+        // Rule 2.5: logs never travel on a subscription, so it does not count among those who want some.
+        let wants_logs = envelope.log_level().is_some() && !exchange.is_listen;
+        let mut splice = Splice::new(frame);
+        for span in [id, token, envelope.subscription_id()].into_iter().flatten() {
+            splice.replace(span, Replacement::from(minted)).map_err(unspliced)?;
+        }
+        self.next += 1;
+        self.streams.insert(from, minted);
+        self.exchanges.insert(minted, exchange);
+        if wants_logs {
+            self.logs.asked(minted);
+        }
+        Ok(splice)
+    }
+
+    /// Whether a client may ask this.
+    fn check(&self, from: StreamKey, frame: &Frame, envelope: &Envelope) -> Result<(), Reason> {
+        let refused = |what: &str| Err(Reason::Refused { what: what.to_owned() });
+        let raw = envelope.id().map_or(&[][..], |id| id.of(frame));
+        if envelope.kind() != Kind::Request {
+            return refused("it is not a request");
+        }
+        if envelope.id_class() == IdClass::Null {
+            return refused("its id is null");
+        }
+        if self.streams.contains_key(&from) {
+            return refused("its stream has a request already");
+        }
+        if self.exchanges.len() >= self.max_pending {
+            return Err(Reason::TooManyPending { limit: self.max_pending });
+        }
+        if self.next >= MINTED_END {
+            return refused("the server has been asked more often than ids can count");
+        }
+        let token = envelope.meta_progress_token().map_or(&[][..], |token| token.of(frame));
+        if let Some(long) = [raw, token].into_iter().find(|text| text.len() > self.max_id_len) {
+            return Err(Reason::IdTooLong { limit: self.max_id_len, len: long.len() });
+        }
+        match envelope.subscription_id() {
+            Some(named) if named.of(frame) != raw => refused("it names a subscription of a server that others share"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rule F5: an answer repeats the id.
+    fn route_answer(&mut self, frame: &Frame, envelope: &Envelope) -> Result<Route, Dropped> {
+        // Rule F6: an error may have no id, or null, when the server could not read what it was asked.
+        let id = envelope.id().filter(|_| envelope.id_class() != IdClass::Null).ok_or(Dropped::Unattributed)?;
+        let minted = integer(id.of(frame)).ok_or(Dropped::Unknown)?;
+        // Also when nobody waits for it any more.
+        self.logs.answered(minted);
+        self.find(minted)?;
+        Ok(Route { minted, named: Some((id, Named::Id)), is_final: true })
+    }
+
+    fn route_notification(&self, frame: &Frame, envelope: &Envelope) -> Result<Route, Dropped> {
+        let method = envelope.method().and_then(|method| envelope::text(method, frame));
+        let method = method.as_deref().unwrap_or_default();
+        let found = |span: Span| {
+            let minted = integer(span.of(frame)).ok_or(Dropped::Unknown)?;
+            Ok((minted, self.find(minted)?))
+        };
+        match (method, envelope.subscription_id()) {
+            // Rule C9: whose progress it is, its token says, and nothing else does.
+            ("notifications/progress", _) => {
+                let token = envelope.progress_token().ok_or(Dropped::Unattributed)?;
+                let (minted, exchange) = found(token)?;
+                exchange.token.as_ref().ok_or(Dropped::Unknown)?;
+                Ok(Route { minted, named: Some((token, Named::Token)), is_final: false })
+            }
+            // Rule C1: a modern server cancels subscriptions only. That is the end of one (Q1).
+            ("notifications/cancelled", _) => {
+                let id = envelope.request_id().ok_or(Dropped::Unattributed)?;
+                let (minted, exchange) = found(id)?;
+                if !exchange.is_listen {
+                    return Err(Dropped::NotASubscription);
+                }
+                Ok(Route { minted, named: Some((id, Named::Id)), is_final: true })
+            }
+            // Rule T6.
+            (_, Some(subscription)) => Ok(Route { minted: found(subscription)?.0, named: None, is_final: false }),
+            ("notifications/message", None) => Ok(Route { minted: self.logs.owner()?, named: None, is_final: false }),
+            _ => Err(Dropped::Unattributed),
+        }
+    }
+
+    fn find(&self, minted: u64) -> Result<&Exchange, Dropped> {
+        let was_minted = (1..self.next).contains(&minted);
+        self.exchanges.get(&minted).ok_or(if was_minted { Dropped::Late } else { Dropped::Unknown })
+    }
+
+    /// Spells back, and ends what this message ends.
+    fn deliver(&mut self, route: &Route, frame: Frame, envelope: &Envelope, now: Instant) -> Result<Heard, Dropped> {
+        let exchange = self.find(route.minted)?;
+        // The id of a subscription is the id of the request that opened it, in a result too.
+        let subscription = envelope.subscription_id().filter(|id| integer(id.of(&frame)) == Some(route.minted));
+        let named = route.named.into_iter().chain(subscription.map(|id| (id, Named::Id)));
+        let mut splice = Splice::new(frame);
+        for (span, named) in named {
+            let with = match named {
+                Named::Id => Some(&exchange.id),
+                Named::Token => exchange.token.as_ref(),
+            };
+            // Both hold for every envelope of this frame; for another's, nothing is delivered.
+            splice.replace(span, with.ok_or(Dropped::Unknown)?.clone()).map_err(|_| Dropped::NotAMessage)?;
+        }
+        let (stream, after) = (exchange.stream, now.saturating_duration_since(exchange.at));
+        if route.is_final {
+            self.end(route.minted);
+        }
+        Ok(Heard::To { stream, splice, is_final: route.is_final, after })
+    }
+
+    fn end(&mut self, minted: u64) -> Option<Exchange> {
+        let Entry::Occupied(entry) = self.exchanges.entry(minted) else { return None };
+        let exchange = entry.remove();
+        self.streams.remove(&exchange.stream);
+        Some(exchange)
+    }
+}
+
+impl Exchange {
+    fn reply(&self, reason: Reason) -> Reply {
+        Reply::new(RequestId::new(self.id.as_bytes()), reason)
+    }
+}
+
+/// A copy of an id or token that outlives its frame.
+fn kept(raw: &[u8]) -> Result<Replacement, Reason> {
+    Replacement::raw(Bytes::from(Box::<[u8]>::from(raw))).map_err(unspliced)
+}
+
+fn unspliced(error: SpliceError) -> Reason {
+    Reason::Refused { what: error.to_string() }
+}
+
+/// By what the text means: `notifications\/progress` is how some libraries write a slash.
+fn is_method(envelope: &Envelope, frame: &Frame, method: &str) -> bool {
+    envelope.method().and_then(|text| envelope::text(text, frame)).is_some_and(|text| text == method)
+}
+
+/// What is minted stays below 2^53, so that every peer can hold it exactly.
+const MINTED_END: u64 = 1 << 53;
+
+#[cfg(test)]
+mod tests;
