@@ -43,6 +43,11 @@ impl Logs {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.asking.is_empty() && self.ghosts.is_empty() && !self.is_lost
+    }
+
     /// Whose a log message is.
     pub(super) fn owner(&self) -> Result<u64, Dropped> {
         let mut asking = self.asking.iter();

@@ -10,18 +10,18 @@ use super::{super::StreamKeys, *};
 const GONE: Reason = Reason::ServerExited { exit_code: Some(1), signal: None };
 
 /// A shared child's state and one way to write down what crosses it.
-struct Desk {
-    shared: Shared,
+pub(super) struct Desk {
+    pub(super) shared: Shared,
     keys: StreamKeys,
     parser: RefCell<EnvelopeParser>,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_limits(64, 64)
     }
 
-    fn with_limits(max_pending: usize, max_id_len: usize) -> Self {
+    pub(super) fn with_limits(max_pending: usize, max_id_len: usize) -> Self {
         Self {
             shared: Shared::new(max_pending, max_id_len),
             keys: StreamKeys::new(),
@@ -29,14 +29,14 @@ impl Desk {
         }
     }
 
-    fn parsed(&self, text: &str) -> (Frame, Envelope) {
+    pub(super) fn parsed(&self, text: &str) -> (Frame, Envelope) {
         let frame = Frame::new(Bytes::from(text.to_owned()));
         let envelope = self.parser.borrow_mut().parse(&frame).expect("a message");
         (frame, envelope)
     }
 
     /// Asks on a stream of its own, and says what the child reads.
-    fn ask(&mut self, text: &str) -> (StreamKey, String) {
+    pub(super) fn ask(&mut self, text: &str) -> (StreamKey, String) {
         let stream = self.keys.mint();
         (stream, self.ask_on(stream, text).expect("asked"))
     }
@@ -47,13 +47,13 @@ impl Desk {
         asked.map(|splice| written(&splice)).map_err(|reply| json(&reply))
     }
 
-    fn notify(&mut self, text: &str) -> Result<String, Dropped> {
+    pub(super) fn notify(&mut self, text: &str) -> Result<String, Dropped> {
         let (frame, envelope) = self.parsed(text);
         self.shared.notify(frame, &envelope).map(|frame| String::from_utf8_lossy(&frame).into_owned())
     }
 
     /// What the child says, and to whom in which words it goes; true: it was the last.
-    fn hear(&mut self, text: &str) -> Result<(StreamKey, String, bool), Dropped> {
+    pub(super) fn hear(&mut self, text: &str) -> Result<(StreamKey, String, bool), Dropped> {
         let (frame, envelope) = self.parsed(text);
         match self.shared.hear(frame, &envelope, crate::clock::now().into_std()) {
             Heard::To { stream, splice, is_final, .. } => Ok((stream, written(&splice), is_final)),
@@ -61,7 +61,7 @@ impl Desk {
         }
     }
 
-    fn leave(&mut self, stream: StreamKey) -> Option<String> {
+    pub(super) fn leave(&mut self, stream: StreamKey) -> Option<String> {
         let cancel = self.shared.leave(stream, Leaving::ClientGone)?;
         let mut buf = BytesMut::new();
         cancel.write(&mut buf);
@@ -69,7 +69,7 @@ impl Desk {
     }
 }
 
-fn written(splice: &Splice) -> String {
+pub(super) fn written(splice: &Splice) -> String {
     String::from_utf8(splice.slices().collect::<Vec<_>>().concat()).expect("text")
 }
 
