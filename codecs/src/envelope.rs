@@ -51,6 +51,7 @@ mod oracle;
 mod parser;
 mod scan;
 mod splice;
+mod straight;
 mod tape;
 mod token;
 mod utf8;

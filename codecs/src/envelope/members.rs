@@ -41,6 +41,9 @@ pub(super) const SLOTS: usize = Member::Jsonrpc as usize;
 /// The longest key of the vocabulary, every byte of it written as `\u00XX`. A longer raw key is none of ours.
 pub(super) const MAX_RAW_KEY: usize = 6 * "io.modelcontextprotocol/protocolVersion".len();
 
+/// The longest key that can be [packed]: fifteen bytes, the sixteenth is for their number.
+pub(super) const SHORT_KEY: usize = size_of::<u128>() - 1;
+
 /// The objects whose members are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -95,30 +98,56 @@ impl Member {
     /// The member that a key stands for in `scope`.
     #[inline(always)]
     pub(super) fn of(scope: Scope, key: &[u8]) -> Option<Self> {
+        if key.len() <= SHORT_KEY {
+            return Self::of_packed(scope, packed_slice(key));
+        }
         Some(match (scope, key) {
-            (Scope::Root, b"jsonrpc") => Self::Jsonrpc,
-            (Scope::Root, b"id") => Self::Id,
-            (Scope::Root, b"method") => Self::Method,
-            (Scope::Root, b"params") => Self::Params,
-            (Scope::Root, b"result") => Self::Result,
-            (Scope::Root, b"error") => Self::Error,
-            (Scope::Params, b"name") => Self::Name,
-            (Scope::Params, b"uri") => Self::Uri,
-            (Scope::Params, b"requestId") => Self::RequestId,
-            (Scope::Params, b"progressToken") => Self::ProgressToken,
-            (Scope::Params, b"protocolVersion") => Self::InitializeVersion,
-            (Scope::Params, b"_meta") => Self::ParamsMeta,
-            (Scope::ParamsMeta, b"progressToken") => Self::MetaProgressToken,
             (Scope::ParamsMeta, b"io.modelcontextprotocol/protocolVersion") => Self::MetaVersion,
             (Scope::ParamsMeta, b"io.modelcontextprotocol/subscriptionId") => Self::MetaSubscriptionId,
             (Scope::ParamsMeta, b"io.modelcontextprotocol/logLevel") => Self::MetaLogLevel,
-            (Scope::ParamsMeta, b"traceparent") => Self::MetaTraceparent,
-            (Scope::Result, b"protocolVersion") => Self::ResultVersion,
-            (Scope::Result, b"resultType") => Self::ResultType,
-            (Scope::Result, b"_meta") => Self::ResultMeta,
             (Scope::ResultMeta, b"io.modelcontextprotocol/subscriptionId") => Self::ResultSubscriptionId,
-            (Scope::Error, b"code") => Self::ErrorCode,
             _ => return None,
+        })
+    }
+
+    /// As [`of`](Self::of), for a [packed] key.
+    #[inline(always)]
+    pub(super) const fn of_packed(scope: Scope, key: u128) -> Option<Self> {
+        Some(match scope {
+            Scope::Root => match key {
+                keys::JSONRPC => Self::Jsonrpc,
+                keys::ID => Self::Id,
+                keys::METHOD => Self::Method,
+                keys::PARAMS => Self::Params,
+                keys::RESULT => Self::Result,
+                keys::ERROR => Self::Error,
+                _ => return None,
+            },
+            Scope::Params => match key {
+                keys::NAME => Self::Name,
+                keys::URI => Self::Uri,
+                keys::REQUEST_ID => Self::RequestId,
+                keys::PROGRESS_TOKEN => Self::ProgressToken,
+                keys::PROTOCOL_VERSION => Self::InitializeVersion,
+                keys::META => Self::ParamsMeta,
+                _ => return None,
+            },
+            Scope::ParamsMeta => match key {
+                keys::PROGRESS_TOKEN => Self::MetaProgressToken,
+                keys::TRACEPARENT => Self::MetaTraceparent,
+                _ => return None,
+            },
+            Scope::Result => match key {
+                keys::PROTOCOL_VERSION => Self::ResultVersion,
+                keys::RESULT_TYPE => Self::ResultType,
+                keys::META => Self::ResultMeta,
+                _ => return None,
+            },
+            Scope::Error => match key {
+                keys::CODE => Self::ErrorCode,
+                _ => return None,
+            },
+            Scope::Top | Scope::ResultMeta => return None,
         })
     }
 
@@ -288,6 +317,61 @@ impl Members {
     /// A result answers something; an error may have lost its id.
     fn answer(&self, kind: Kind) -> Kind {
         if self.envelope.id_class == IdClass::Absent { Kind::Other } else { kind }
+    }
+}
+
+/// A key of `len` bytes as one number: its bytes from the lowest up, its length in the highest. What of `bytes`
+/// is behind the key does not matter.
+///
+/// `len <= SHORT_KEY`.
+#[inline(always)]
+pub(super) const fn packed(bytes: u128, len: usize) -> u128 {
+    bytes & ((1 << (8 * len)) - 1) | (len as u128) << (8 * SHORT_KEY)
+}
+
+/// As [`packed`], for a key of at most [`SHORT_KEY`] bytes that may have nothing behind it: two loads that overlap.
+#[inline(always)]
+fn packed_slice(key: &[u8]) -> u128 {
+    let bytes = if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        let behind = key.len() - size_of::<u64>();
+        u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * behind)
+    } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        let behind = key.len() - size_of::<u32>();
+        u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << (8 * behind)
+    } else {
+        key.iter().rev().fold(0, |bytes, &byte| bytes << 8 | u128::from(byte))
+    };
+    packed(bytes, key.len())
+}
+
+/// The short keys of the vocabulary, packed.
+mod keys {
+    use super::{SHORT_KEY, packed};
+
+    pub(super) const JSONRPC: u128 = key(b"jsonrpc");
+    pub(super) const ID: u128 = key(b"id");
+    pub(super) const METHOD: u128 = key(b"method");
+    pub(super) const PARAMS: u128 = key(b"params");
+    pub(super) const RESULT: u128 = key(b"result");
+    pub(super) const ERROR: u128 = key(b"error");
+    pub(super) const NAME: u128 = key(b"name");
+    pub(super) const URI: u128 = key(b"uri");
+    pub(super) const REQUEST_ID: u128 = key(b"requestId");
+    pub(super) const PROGRESS_TOKEN: u128 = key(b"progressToken");
+    pub(super) const PROTOCOL_VERSION: u128 = key(b"protocolVersion");
+    pub(super) const META: u128 = key(b"_meta");
+    pub(super) const TRACEPARENT: u128 = key(b"traceparent");
+    pub(super) const RESULT_TYPE: u128 = key(b"resultType");
+    pub(super) const CODE: u128 = key(b"code");
+
+    const fn key(text: &[u8]) -> u128 {
+        assert!(text.len() <= SHORT_KEY);
+        let (mut bytes, mut rest) = (0, text);
+        while let [before @ .., last] = rest {
+            bytes = bytes << 8 | *last as u128;
+            rest = before;
+        }
+        packed(bytes, text.len())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which way a frame goes, and what is kept from one to the next.
 
-use super::{Envelope, EnvelopeError, EnvelopeScan, tape::TapeParser};
+use super::{Envelope, EnvelopeError, EnvelopeScan, straight, tape::TapeParser};
 use crate::{Limits, PaddedFrame, Span};
 
 /// Reads the envelopes of whole frames. One per worker: it keeps its buffers.
@@ -13,6 +13,8 @@ pub struct EnvelopeParser {
     /// Longest frame the tape's buffers have seen since they were new.
     longest: usize,
     scan: EnvelopeScan,
+    /// Whether the scan is not at the start of a frame, or still has the elements of the last.
+    is_scan_used: bool,
     shrinks: u64,
 }
 
@@ -63,6 +65,7 @@ impl EnvelopeParser {
             tape: TapeParser::new(limits),
             longest: 0,
             scan: EnvelopeScan::without_id(limits),
+            is_scan_used: false,
             shrinks: 0,
         }
     }
@@ -100,7 +103,7 @@ impl EnvelopeParser {
                 _ => {}
             }
         }
-        self.scan(frame)
+        self.read(frame)
     }
 
     /// The envelope of a frame that is still ours alone. If it goes through simd-json and holds no backslash, it
@@ -127,7 +130,7 @@ impl EnvelopeParser {
                 _ => {}
             }
         }
-        self.scan(bytes.get(..len).unwrap_or_default())
+        self.read(bytes.get(..len).unwrap_or_default())
     }
 
     /// The elements of the frame parsed last, if that was a [`Kind::Batch`](super::Kind::Batch).
@@ -148,12 +151,10 @@ impl EnvelopeParser {
         self.tape.held(self.longest) + self.scan.held()
     }
 
+    #[inline]
     fn begin(&mut self, len: usize) -> Result<(), EnvelopeError> {
-        self.scan.reset();
-        if self.scan.held() > MAX_HELD {
-            // The last frame was a batch beyond all reason, which only a raised limit lets pass.
-            self.scan = EnvelopeScan::without_id(self.limits);
-            self.shrinks += 1;
+        if self.is_scan_used {
+            self.reset_scan();
         }
         if len > self.limits.max_frame_len() {
             let limit = u32::try_from(self.limits.max_frame_len()).unwrap_or(u32::MAX);
@@ -162,11 +163,31 @@ impl EnvelopeParser {
         Ok(())
     }
 
+    fn reset_scan(&mut self) {
+        self.is_scan_used = false;
+        self.scan.reset();
+        if self.scan.held() > MAX_HELD {
+            // The last frame was a batch beyond all reason, which only a raised limit lets pass.
+            self.scan = EnvelopeScan::without_id(self.limits);
+            self.shrinks += 1;
+        }
+    }
+
     fn takes_tape(&self, len: usize) -> bool {
         len <= self.small_len || self.strictness == Strictness::Strict
     }
 
+    #[inline]
+    fn read(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
+        match straight::read(frame, &self.limits) {
+            Some(envelope) => Ok(envelope),
+            None => self.scan(frame),
+        }
+    }
+
+    #[inline(never)]
     fn scan(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
+        self.is_scan_used = true;
         self.scan.feed(frame);
         self.tidy_up(frame.len());
         self.scan.finish()
