@@ -22,12 +22,15 @@ pub(crate) fn every_way_agrees(frame: &[u8], limits: Limits, cuts: &[usize]) -> 
     said
 }
 
-/// What the strict way says, shared and in place; it never changes the frame either.
+/// What the strict ways say, simd-json's and the short one, shared and in place; they never change the frame either.
 pub(crate) fn strict(frame: &[u8], limits: Limits) -> Said {
-    let mut parser = EnvelopeParser::new(limits).with_strictness(Strictness::Strict);
-    let said = parsed(&mut parser, frame);
-    for padding in [b'7', b'"', b'\\', 0xFF] {
-        assert_eq!(in_place(&mut parser, frame, padding), said, "padding {padding:#x}");
+    let strict = |small_len| EnvelopeParser::new(limits).with_strictness(Strictness::Strict).with_small_len(small_len);
+    let said = parsed(&mut strict(usize::MAX), frame);
+    for mut parser in [strict(usize::MAX), strict(0)] {
+        assert_eq!(parsed(&mut parser, frame), said, "{parser:?}");
+        for padding in [b'7', b'"', b'\\', 0xFF] {
+            assert_eq!(in_place(&mut parser, frame, padding), said, "padding {padding:#x}");
+        }
     }
     said
 }

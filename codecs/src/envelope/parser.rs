@@ -1,6 +1,10 @@
 //! Which way a frame goes, and what is kept from one to the next.
 
-use super::{Envelope, EnvelopeError, EnvelopeScan, straight, tape::TapeParser};
+use super::{
+    Envelope, EnvelopeError, EnvelopeScan,
+    straight::{self, STRAIGHT_LEN, STRICT_LEN},
+    tape::TapeParser,
+};
 use crate::{Limits, PaddedFrame, Span};
 
 /// Reads the envelopes of whole frames. One per worker: it keeps its buffers.
@@ -93,6 +97,9 @@ impl EnvelopeParser {
     /// The first thing wrong with the frame, in its own order.
     pub fn parse(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
         self.begin(frame.len())?;
+        if let Some(envelope) = self.straight(frame) {
+            return Ok(envelope);
+        }
         if self.takes_tape(frame.len()) {
             match self.tape.read_copy(frame) {
                 Ok(Some(envelope)) => {
@@ -103,7 +110,7 @@ impl EnvelopeParser {
                 _ => {}
             }
         }
-        self.read(frame)
+        self.scan(frame)
     }
 
     /// The envelope of a frame that is still ours alone. If it goes through simd-json and holds no backslash, it
@@ -115,6 +122,9 @@ impl EnvelopeParser {
     pub fn parse_in_place(&mut self, frame: PaddedFrame<'_>) -> Result<Envelope, EnvelopeError> {
         let len = frame.len();
         self.begin(len)?;
+        if let Some(envelope) = self.straight(frame.frame()) {
+            return Ok(envelope);
+        }
         let (bytes, _) = frame.into_parts();
         if self.takes_tape(len)
             && let Some(frame) = PaddedFrame::new(bytes, len)
@@ -130,7 +140,7 @@ impl EnvelopeParser {
                 _ => {}
             }
         }
-        self.read(bytes.get(..len).unwrap_or_default())
+        self.scan(bytes.get(..len).unwrap_or_default())
     }
 
     /// The elements of the frame parsed last, if that was a [`Kind::Batch`](super::Kind::Batch).
@@ -177,11 +187,31 @@ impl EnvelopeParser {
         len <= self.small_len || self.strictness == Strictness::Strict
     }
 
+    /// The short way, if the frame is one for it.
     #[inline]
-    fn read(&mut self, frame: &[u8]) -> Result<Envelope, EnvelopeError> {
-        match straight::read(frame, &self.limits) {
-            Some(envelope) => Ok(envelope),
-            None => self.scan(frame),
+    fn straight(&mut self, frame: &[u8]) -> Option<Envelope> {
+        if frame.len() <= self.small_len {
+            return None;
+        }
+        let elements = self.scan.elements_mut();
+        let envelope = match self.strictness {
+            Strictness::Envelope if frame.len() <= STRAIGHT_LEN => {
+                straight::read::<false>(frame, &self.limits, elements)
+            }
+            Strictness::Strict if frame.len() <= STRICT_LEN => straight::read::<true>(frame, &self.limits, elements),
+            _ => None,
+        };
+        if !elements.is_empty() {
+            self.note_elements(envelope.is_some());
+        }
+        envelope
+    }
+
+    #[inline(never)]
+    fn note_elements(&mut self, are_all: bool) {
+        self.is_scan_used = true;
+        if !are_all {
+            self.reset_scan();
         }
     }
 

@@ -229,6 +229,11 @@ impl EnvelopeScan {
         }
     }
 
+    /// Room for the elements of a batch that is read another way; empty after [`reset`](Self::reset).
+    pub(super) fn elements_mut(&mut self) -> &mut Vec<BatchElement> {
+        &mut self.elements
+    }
+
     /// Bytes kept for the next frame.
     pub(super) fn held(&self) -> usize {
         self.elements.capacity() * size_of::<BatchElement>() + self.carry.capacity() + self.id.capacity()

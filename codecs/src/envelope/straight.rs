@@ -1,14 +1,16 @@
-//! The short way: a whole message from its first byte to its last in one loop, with everything in registers.
+//! The short way: an ordinary frame from its first byte to its last in one loop, with everything in registers.
 //!
-//! It knows the ordinary only: an object, keys and routed texts without escapes, no duplicates, nothing wrong.
-//! Anything else it leaves to [`EnvelopeScan`](super::EnvelopeScan), which starts over and is the only one that
-//! refuses; so what this accepts is what the scan accepts, and says the same of it. It keeps no state between
-//! bytes, which is what makes it faster, and why it cannot read chunks.
+//! It knows the ordinary only: messages or a batch of them, keys that are spelled plainly, no duplicates, nothing
+//! wrong. Anything else it leaves to the slower ways, which start over and are the only ones that refuse; so
+//! what this accepts is what they accept, and it says the same of it. It keeps no state between bytes, which
+//! is what makes it faster, and why it cannot read chunks.
+//!
+//! A `STRICT` reader checks what no one routes on to the letter too ([`grammar`]), else it is skipped in blocks.
 
 use super::{
-    Envelope,
-    members::{Member, Members, SHORT_KEY, Scope, Value, packed},
-    token::{self, Number},
+    BatchElement, Envelope, Kind,
+    members::{Member, Members, SHORT_KEY, Scope, packed},
+    token,
 };
 use crate::{
     Limits, Span,
@@ -18,28 +20,38 @@ use crate::{
     },
 };
 
-/// The envelope of a message in which nothing is out of the ordinary.
-pub(super) fn read(frame: &[u8], limits: &Limits) -> Option<Envelope> {
-    if limits.max_depth_u32() < MIN_DEPTH || frame.len() > STRAIGHT_LEN {
+mod grammar;
+
+/// The envelope of a frame in which nothing is out of the ordinary; those of a batch's elements are added to `elements`.
+#[inline]
+pub(super) fn read<const STRICT: bool>(
+    frame: &[u8],
+    limits: &Limits,
+    elements: &mut Vec<BatchElement>,
+) -> Option<Envelope> {
+    if limits.max_depth_u32() < MIN_DEPTH {
         return None;
     }
-    let mut reader = Reader { frame, at: 0, high: 0, limits };
-    let mut members = Members::new();
-    reader.message(&mut members)?;
-    if reader.high != 0 && simdutf8::basic::from_utf8(frame).is_err() {
-        return None;
-    }
-    Some(members.envelope())
+    let mut reader = Reader::<STRICT> { frame, at: 0, high: 0, limits, around: 0 };
+    let envelope = match reader.token()? {
+        b'[' => reader.batch(elements)?,
+        _ => reader.message()?.envelope(),
+    };
+    let is_all = frame.get(reader.at..)?.iter().all(|&byte| token::is_space(byte));
+    let is_text = reader.high == 0 || simdutf8::basic::from_utf8(frame).is_ok();
+    (is_all && is_text).then_some(envelope)
 }
 
-/// A place in a frame. Whatever returns `None` has found something for the scan.
-struct Reader<'a> {
+/// A place in a frame. Whatever returns `None` has found something for another way.
+struct Reader<'a, const STRICT: bool> {
     frame: &'a [u8],
-    /// Invariant: `at <= frame.len() <= STRAIGHT_LEN`.
+    /// Invariant: `at <= frame.len()`.
     at: usize,
     /// Not 0 if a byte above 0x7F may have been passed.
     high: u32,
     limits: &'a Limits,
+    /// Brackets around a message: 1 in a batch.
+    around: u32,
 }
 
 /// Up to sixteen bytes of a frame.
@@ -49,16 +61,40 @@ struct Window {
     high: u32,
 }
 
-impl Reader<'_> {
+impl<const STRICT: bool> Reader<'_, STRICT> {
+    #[inline(never)]
+    fn batch(&mut self, elements: &mut Vec<BatchElement>) -> Option<Envelope> {
+        self.at += 1;
+        self.around = 1;
+        loop {
+            self.token()?;
+            let start = self.at;
+            if elements.len() >= self.limits.max_batch_len() {
+                return None;
+            }
+            let envelope = self.message()?.envelope();
+            elements.push(BatchElement::new(span(start, self.at), envelope));
+            let byte = self.token()?;
+            self.at += 1;
+            match byte {
+                b',' => {}
+                b']' => return Some(Envelope::bare(Kind::Batch)),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Reads an object, up to behind its brace.
     #[inline(always)]
-    fn message(&mut self, members: &mut Members) -> Option<()> {
+    fn message(&mut self) -> Option<Members> {
+        let mut members = Members::new();
         let mut scope = Scope::Root;
         // Most messages begin alike.
-        let mut is_first = if self.frame.first_chunk() == Some(HEAD) {
-            self.at = HEAD.len();
+        let mut is_first = if self.rest().first_chunk() == Some(HEAD) {
+            self.at += HEAD.len();
             let _first = members.see(Member::Jsonrpc);
             if !self.after_value(&mut scope)? {
-                return self.trailing();
+                return Some(members);
             }
             false
         } else {
@@ -68,7 +104,7 @@ impl Reader<'_> {
         loop {
             match self.token()? {
                 b'"' => {
-                    if self.member(&mut scope, members)? {
+                    if self.member(&mut scope, &mut members)? {
                         is_first = true;
                         continue;
                     }
@@ -76,7 +112,7 @@ impl Reader<'_> {
                 b'}' if is_first => {
                     self.at += 1;
                     if scope == Scope::Root {
-                        return self.trailing();
+                        return Some(members);
                     }
                     scope = scope.parent();
                 }
@@ -84,7 +120,7 @@ impl Reader<'_> {
             }
             is_first = false;
             if !self.after_value(&mut scope)? {
-                return self.trailing();
+                return Some(members);
             }
         }
     }
@@ -102,33 +138,21 @@ impl Reader<'_> {
         self.take(b':')?;
         let first = self.token()?;
         let start = self.at;
-        let value = match first {
-            b'"' => {
-                self.at += 1;
-                self.string(member.is_some())?;
-                Value::String
-            }
-            b'{' => {
-                self.at += 1;
-                if let Some(inside) = member.and_then(Member::opens) {
+        let value = match (first, member) {
+            (b'{' | b'[', _) => {
+                if let (b'{', Some(inside)) = (first, member.and_then(Member::opens)) {
+                    self.at += 1;
                     *scope = inside;
                     return Some(true);
                 }
                 self.container(*scope)?;
                 return Some(false);
             }
-            b'[' => {
-                self.at += 1;
-                self.container(*scope)?;
+            (b'"', None) if !STRICT => {
+                self.skip_string()?;
                 return Some(false);
             }
-            b't' => self.literal(b"true", Value::Bool)?,
-            b'f' => self.literal(b"false", Value::Bool)?,
-            b'n' => self.literal(b"null", Value::Null)?,
-            _ => {
-                self.number(first)?;
-                Value::Number
-            }
+            _ => self.scalar(first)?,
         };
         match member {
             Some(member) if !members.put(member, value, span(start, self.at), self.limits) => None,
@@ -154,14 +178,11 @@ impl Reader<'_> {
         Some(Member::of(scope, key))
     }
 
-    /// Passes over the rest of a string; one that routes must be without escapes.
+    /// Passes over a string that no one routes on.
     #[inline(always)]
-    fn string(&mut self, is_routed: bool) -> Option<()> {
-        if is_routed {
-            self.text()?;
-            return self.closing_quote();
-        }
-        for _ in 0..4 {
+    fn skip_string(&mut self) -> Option<()> {
+        self.at += 1;
+        for _ in 0..SHORT_WINDOWS {
             let window = self.window();
             self.high |= window.high;
             if window.special != 0 {
@@ -175,6 +196,17 @@ impl Reader<'_> {
             self.at = self.next_window()?;
         }
         self.skip(Skip::string())
+    }
+
+    /// Passes over a container that no one routes on.
+    #[inline(always)]
+    fn container(&mut self, scope: Scope) -> Option<()> {
+        let limit = self.limits.max_depth_u32() - self.around - scope.depth();
+        if STRICT {
+            return self.walk(limit);
+        }
+        self.at += 1;
+        self.skip(Skip::container(limit))
     }
 
     /// Goes to the next quote, backslash or control byte.
@@ -196,38 +228,6 @@ impl Reader<'_> {
         let is_there = self.frame.get(self.at) == Some(&b'"');
         self.at += 1;
         is_there.then_some(())
-    }
-
-    #[inline(always)]
-    fn number(&mut self, first: u8) -> Option<()> {
-        let mut number = Number::first(first)?;
-        loop {
-            self.at += 1;
-            let byte = *self.frame.get(self.at)?;
-            if number == Number::Integer && byte.is_ascii_digit() {
-                continue;
-            }
-            match number.next(byte) {
-                Some(next) => number = next,
-                None => return number.is_whole().then_some(()),
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn literal(&mut self, text: &[u8], value: Value) -> Option<Value> {
-        let end = self.at + text.len();
-        if self.frame.get(self.at..end)? != text {
-            return None;
-        }
-        self.at = end;
-        Some(value)
-    }
-
-    /// Passes over a container whose bracket is just behind.
-    #[inline(always)]
-    fn container(&mut self, scope: Scope) -> Option<()> {
-        self.skip(Skip::container(self.limits.max_depth_u32() - scope.depth()))
     }
 
     #[inline(always)]
@@ -254,12 +254,6 @@ impl Reader<'_> {
         }
     }
 
-    /// Only white space may be left.
-    #[inline(always)]
-    fn trailing(&self) -> Option<()> {
-        self.frame.get(self.at..)?.iter().all(|&byte| token::is_space(byte)).then_some(())
-    }
-
     #[inline(always)]
     fn take(&mut self, expected: u8) -> Option<()> {
         let is_there = self.token()? == expected;
@@ -279,10 +273,15 @@ impl Reader<'_> {
         }
     }
 
+    #[inline(always)]
+    fn rest(&self) -> &[u8] {
+        self.frame.get(self.at..).unwrap_or_default()
+    }
+
     /// The sixteen bytes at the cursor; fewer at the frame's end, then with zeros behind them.
     #[inline(always)]
     fn window(&self) -> Window {
-        let rest = self.frame.get(self.at..).unwrap_or_default();
+        let rest = self.rest();
         if let Some(bytes) = rest.first_chunk() {
             let found = block::specials(bytes);
             return Window { bytes: u128::from_le_bytes(*bytes), special: found.special, high: found.high };
@@ -307,7 +306,7 @@ impl Reader<'_> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "offsets are below STRAIGHT_LEN")]
+#[expect(clippy::cast_possible_truncation, reason = "the longest frames that are read this way are far below")]
 #[inline(always)]
 const fn span(start: usize, end: usize) -> Span {
     Span::new(start as u32, end as u32)
@@ -318,9 +317,15 @@ const HEAD: &[u8; WINDOW_LEN] = br#"{"jsonrpc":"2.0""#;
 
 const WINDOW_LEN: usize = 16;
 
-/// Longest frame that is tried. In a longer one the bulk is skipped, to which the loop around it does not matter,
-/// and reading it twice would.
-const STRAIGHT_LEN: usize = 64 << 10;
+/// A string that is longer than so many windows is skipped by blocks.
+const SHORT_WINDOWS: usize = 4;
 
-/// Deep enough for every scope and something in it.
-const MIN_DEPTH: u32 = 5;
+/// Longest frame that is read this way. In a longer one the bulk is skipped; what is around it does not matter to
+/// the time it takes, but reading it twice would.
+pub(super) const STRAIGHT_LEN: usize = 64 << 10;
+
+/// The same for a `STRICT` reader, whose bulk costs as much as simd-json's.
+pub(super) const STRICT_LEN: usize = 16 << 10;
+
+/// Deep enough for every scope, a batch around it, and something in it.
+const MIN_DEPTH: u32 = 6;
