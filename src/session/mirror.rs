@@ -16,7 +16,7 @@ use shadowcat_codecs::{
 
 use super::{
     Reason,
-    tools::{Argument, Tools},
+    tools::{Argument, Arguments, Tools},
 };
 
 mod number;
@@ -175,8 +175,6 @@ fn compare(header: HeaderName, found: Option<Cow<'_, str>>, body: &Body<'_>) -> 
         (_, Body::Unreadable) => Err(Mismatch::unreadable(header)),
     }
 }
-
-type Arguments<'t, 'f> = Vec<(&'t HeaderName, Option<Argument<'f>>)>;
 
 /// The mirrored arguments of a `tools/call`. `Err` holds a header of the tool, if the frame cannot be read.
 fn arguments<'t, 'f>(

@@ -266,3 +266,6 @@ const KNOWN: [Revision<'static>; 5] =
 
 /// The member of `params._meta` that makes a request modern.
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+#[cfg(test)]
+mod tests;

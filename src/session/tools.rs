@@ -252,3 +252,6 @@ pub const MAX_REPORTED: usize = 16;
 const TOOL_COST: usize = 128;
 /// Most characters of a tool's name in a report.
 const MAX_SHOWN: usize = 128;
+
+#[cfg(test)]
+mod tests;
