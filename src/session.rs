@@ -7,11 +7,16 @@
 //! What is remembered: the requests in flight, by the stream that has to answer them, so that each gets
 //! its answer or one error when that stream is gone.
 
+pub mod batch;
+mod mcp_session_id;
 pub mod mirror;
+pub mod owned;
 mod pending;
+pub mod replay;
 mod reply;
 pub mod revision;
 pub mod shared;
+mod spelling;
 mod streams;
 pub mod tools;
 
@@ -22,6 +27,7 @@ use std::{
 
 use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 
+pub use mcp_session_id::McpSessionId;
 pub use pending::RequestId;
 use pending::{Asked, Pending};
 pub use reply::{Reason, Reply, status_of_error};
@@ -89,6 +95,18 @@ impl StreamKey {
     pub const DOWNSTREAM: Self = Self(0);
     /// Whom we call: in `link::pipe`, the child.
     pub const UPSTREAM: Self = Self(1);
+
+    /// One of many streams of a session. 0 and 1 are the two above.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 
     /// In a session of just two streams, the other one.
     #[must_use]

@@ -4,6 +4,7 @@
 //! slice would pin the read buffer it came from; up to [`INLINE_LEN`] bytes the copy needs no allocation.
 
 use std::{
+    borrow::Borrow,
     fmt,
     hash::{Hash, Hasher, RandomState},
     time::Instant,
@@ -139,6 +140,13 @@ impl PartialEq for RequestId {
 }
 
 impl Eq for RequestId {}
+
+/// So that a table keyed by ids is searched without a copy. Both hash and compare alike.
+impl Borrow<[u8]> for RequestId {
+    fn borrow(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
 
 impl Hash for RequestId {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -161,6 +161,25 @@ pub enum Reason {
         /// Those that are served.
         supported: Vec<String>,
     },
+    /// The session ended.
+    SessionEnded,
+    /// The client has too many streams open.
+    TooManyStreams {
+        /// The limit.
+        limit: usize,
+    },
+    /// The client has no stream open that could carry a request of the server.
+    NoListener {
+        /// How long one was waited for, in milliseconds.
+        waited_ms: u64,
+    },
+    /// Too many messages wait for the client to open a stream.
+    HoldFull {
+        /// Most messages.
+        max_count: usize,
+        /// Most bytes.
+        max_bytes: usize,
+    },
 }
 
 impl Reply {
@@ -254,7 +273,7 @@ impl Reason {
             Self::UnsupportedVersion { .. } => (UNSUPPORTED_PROTOCOL_VERSION, StatusCode::BAD_REQUEST),
             Self::Unauthorized => (INVALID_REQUEST, StatusCode::UNAUTHORIZED),
             Self::Forbidden { .. } => (INVALID_REQUEST, StatusCode::FORBIDDEN),
-            Self::SessionNotFound => (INVALID_REQUEST, StatusCode::NOT_FOUND),
+            Self::SessionNotFound | Self::SessionEnded => (INVALID_REQUEST, StatusCode::NOT_FOUND),
             Self::MethodNotAllowed { .. } => (INVALID_REQUEST, StatusCode::METHOD_NOT_ALLOWED),
             Self::NotAcceptable { .. } => (INVALID_REQUEST, StatusCode::NOT_ACCEPTABLE),
             Self::MessageTooLarge { .. } => (INVALID_REQUEST, StatusCode::PAYLOAD_TOO_LARGE),
@@ -265,9 +284,12 @@ impl Reason {
             | Self::ServerUnreachable { .. }
             | Self::StreamEnded
             | Self::UpstreamStatus { .. } => (INTERNAL_ERROR, StatusCode::BAD_GATEWAY),
-            Self::Overloaded { .. } | Self::TooManyPending { .. } | Self::TooManySessions { .. } => {
-                (INTERNAL_ERROR, StatusCode::SERVICE_UNAVAILABLE)
-            }
+            Self::Overloaded { .. }
+            | Self::TooManyPending { .. }
+            | Self::TooManyStreams { .. }
+            | Self::NoListener { .. }
+            | Self::HoldFull { .. }
+            | Self::TooManySessions { .. } => (INTERNAL_ERROR, StatusCode::SERVICE_UNAVAILABLE),
             Self::Timeout { .. } => (INTERNAL_ERROR, StatusCode::GATEWAY_TIMEOUT),
         }
     }
@@ -329,6 +351,14 @@ impl fmt::Display for Reason {
             Self::UpstreamStatus { status, what } => write!(f, "the server answered with HTTP status {status}: {what}"),
             Self::UnsupportedVersion { requested, supported } => {
                 write!(f, "version {requested:?} is not served here, only {}", supported.join(", "))
+            }
+            Self::SessionEnded => f.write_str("the session has ended"),
+            Self::TooManyStreams { limit } => write!(f, "more than {limit} streams are open for the server's messages"),
+            Self::NoListener { waited_ms } => {
+                write!(f, "the client opened no stream for this request within {waited_ms} ms")
+            }
+            Self::HoldFull { max_count, max_bytes } => {
+                write!(f, "more than {max_count} messages or {max_bytes} bytes wait for the client to open a stream")
             }
         }
     }

@@ -1,0 +1,78 @@
+//! The child's own requests, to be answered by the client: which are open, and on which stream they went.
+//!
+//! An answer of the client is passed on only if it is to one of these (mcp-rules §4.2).
+
+use std::hash::RandomState;
+
+use hashbrown::HashMap;
+
+use super::super::{RequestId, StreamKey, spelling};
+
+#[derive(Debug)]
+pub(super) struct Questions {
+    max: usize,
+    open: HashMap<RequestId, Question, RandomState>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    /// `None` while it is held back.
+    stream: Option<StreamKey>,
+    /// How often the child asked under this id. More than once is its fault, and not ours to sort out.
+    count: usize,
+}
+
+impl Questions {
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, open: HashMap::default() }
+    }
+
+    /// `Err` holds the limit that forbids it.
+    pub(super) fn ask(&mut self, id: &[u8], stream: Option<StreamKey>) -> Result<(), usize> {
+        if let Some(question) = self.open.get_mut(id) {
+            question.count = question.count.saturating_add(1);
+            question.stream = stream;
+            return Ok(());
+        }
+        if self.open.len() >= self.max {
+            return Err(self.max);
+        }
+        self.open.insert(RequestId::new(id), Question { stream, count: 1 });
+        Ok(())
+    }
+
+    /// It went out on `stream` after it had been held back.
+    pub(super) fn sent(&mut self, id: &[u8], stream: StreamKey) {
+        if let Some(question) = self.open.get_mut(id) {
+            question.stream = Some(stream);
+        }
+    }
+
+    /// The child's own spelling of `id`, if it is open.
+    pub(super) fn find(&self, id: &[u8]) -> Option<(&RequestId, Option<StreamKey>)> {
+        let exact = self.open.get_key_value(id);
+        let (id, question) = exact.or_else(|| {
+            let mut all = self.open.iter();
+            all.find(|(asked, _)| spelling::means_same(asked.as_bytes(), id))
+        })?;
+        Some((id, question.stream))
+    }
+
+    /// One answer to exactly this `id` came, or none will be waited for.
+    pub(super) fn close(&mut self, id: &[u8]) {
+        if let Some(question) = self.open.get_mut(id) {
+            question.count -= 1;
+            if question.count == 0 {
+                self.open.remove(id);
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
