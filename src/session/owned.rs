@@ -7,7 +7,7 @@
 //!
 //! # Where a message of the child goes
 //!
-//! Each goes to exactly one stream (Rule G3, MCP 2025-11-25, Transports). mcp-rules §4.2, in detail:
+//! Each goes to exactly one stream (Rule G3, MCP 2025-11-25, Transports):
 //!
 //! | message | goes to |
 //! |---|---|
@@ -429,5 +429,7 @@ const V2025_03_26: &str = "2025-03-26";
 /// The only revision with events without data.
 const V2025_11_25: &str = "2025-11-25";
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Ids are compared as bytes. Only when that finds nothing does it matter that `1` and `1.0`, `"a/b"` and
 //! `"a\/b"` mean the same: a server that reads its input into values and writes them back answers so, and
-//! then the asker's own spelling is put back (Decision 4 of `ARCHITECTURE.md`; edge case 1 of the rules).
+//! then the asker's own spelling is put back (Rule F4, MCP 2025-11-25, Base protocol).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use shadowcat_codecs::{

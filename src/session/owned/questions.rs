@@ -1,6 +1,6 @@
 //! The child's own requests, to be answered by the client: which are open, and on which stream they went.
 //!
-//! An answer of the client is passed on only if it is to one of these (mcp-rules §4.2).
+//! An answer of the client is passed on only if it is to one of these.
 
 use std::hash::RandomState;
 

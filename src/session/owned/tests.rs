@@ -1,4 +1,4 @@
-//! One session and its child without a socket, rule by rule. The numbers are those of mcp-rules.
+//! One session and its child without a socket, rule by rule (MCP 2025-03-26 to 2025-11-25, Base protocol and Transports).
 
 use shadowcat_codecs::{
     Limits,
@@ -186,7 +186,7 @@ fn progress_goes_to_the_post_with_its_token() {
     assert_eq!(desk.session.counts().late, 1);
 }
 
-/// Rules G2, G3, H8 and mcp-rules §4.2.
+/// Rules G2, G3 and H8.
 #[test]
 fn what_names_no_request_goes_to_one_stream_by_what_it_is() {
     let mut desk = Desk::running("2025-06-18");
@@ -281,7 +281,7 @@ fn what_is_held_back_is_bounded_and_requests_outlive_notifications() {
     assert_eq!(desk.outputs(), [format!("20#20-0 {}", ask("1", "ping")), format!("20#20-1 {}", ask("2", "ping"))]);
 }
 
-/// mcp-rules §4.2: only outstanding ids; Rules H5 and C3: the others are accepted and go nowhere.
+/// Only outstanding ids; Rules H5 and C3: the others are accepted and go nowhere.
 #[test]
 fn clients_answer_reaches_the_child_once() {
     let mut desk = Desk::running("2025-03-26");
@@ -404,7 +404,7 @@ fn events_are_primed_for_those_who_understand() {
     assert_eq!(desk.heard(&answer("1")), [format!("10#10-0 {} end", answer("1"))]);
 }
 
-/// Rule F8 and mcp-rules §4.6.
+/// Rule F8.
 #[test]
 fn batches_are_for_one_revision() {
     let batch = format!("[{}, {CHANGED} ,{}]", ask("1", "a"), ask("2", "b"));
@@ -521,7 +521,7 @@ fn unreadable_message_is_answered_to_whoever_waits() {
     assert!(desk.outputs()[0].starts_with("child {"));
 }
 
-/// DESIGN §7: idle is a session without its client, whatever the child does.
+/// Idle is a session without its client, whatever the child does.
 #[test]
 fn session_without_connections_is_idle_in_the_end() {
     let limits = OwnedLimits { idle: Duration::from_secs(60), ..OwnedLimits::default() };
