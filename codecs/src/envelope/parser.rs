@@ -2,7 +2,7 @@
 
 use super::{
     Envelope, EnvelopeError, EnvelopeScan,
-    straight::{self, STRAIGHT_LEN, STRICT_LEN},
+    straight::{self, STRAIGHT_LEN},
     tape::TapeParser,
 };
 use crate::{Limits, PaddedFrame, Span};
@@ -190,16 +190,16 @@ impl EnvelopeParser {
     /// The short way, if the frame is one for it.
     #[inline]
     fn straight(&mut self, frame: &[u8]) -> Option<Envelope> {
-        if frame.len() <= self.small_len {
+        // A batch that is too long for it would be read by simd-json and then by the scan.
+        let is_short =
+            frame.len() <= STRAIGHT_LEN || self.strictness == Strictness::Strict && frame.first() == Some(&b'[');
+        if frame.len() <= self.small_len || !is_short {
             return None;
         }
         let elements = self.scan.elements_mut();
         let envelope = match self.strictness {
-            Strictness::Envelope if frame.len() <= STRAIGHT_LEN => {
-                straight::read::<false>(frame, &self.limits, elements)
-            }
-            Strictness::Strict if frame.len() <= STRICT_LEN => straight::read::<true>(frame, &self.limits, elements),
-            _ => None,
+            Strictness::Envelope => straight::read::<false>(frame, &self.limits, elements),
+            Strictness::Strict => straight::read::<true>(frame, &self.limits, elements),
         };
         if !elements.is_empty() {
             self.note_elements(envelope.is_some());

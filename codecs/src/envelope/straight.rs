@@ -193,7 +193,7 @@ impl<const STRICT: bool> Reader<'_, STRICT> {
                 }
                 break;
             }
-            self.at = self.next_window()?;
+            self.at = self.next_window(self.at)?;
         }
         self.skip(Skip::string())
     }
@@ -219,7 +219,7 @@ impl<const STRICT: bool> Reader<'_, STRICT> {
                 self.at += window.special.trailing_zeros() as usize;
                 return Some(());
             }
-            self.at = self.next_window()?;
+            self.at = self.next_window(self.at)?;
         }
     }
 
@@ -298,10 +298,10 @@ impl<const STRICT: bool> Reader<'_, STRICT> {
         }
     }
 
-    /// Behind a window in which nothing was found.
+    /// Behind a window in which nothing was found, unless that is the frame's end.
     #[inline(always)]
-    fn next_window(&self) -> Option<usize> {
-        let next = self.at + WINDOW_LEN;
+    fn next_window(&self, start: usize) -> Option<usize> {
+        let next = start + WINDOW_LEN;
         (next < self.frame.len()).then_some(next)
     }
 }
@@ -320,12 +320,9 @@ const WINDOW_LEN: usize = 16;
 /// A string that is longer than so many windows is skipped by blocks.
 const SHORT_WINDOWS: usize = 4;
 
-/// Longest frame that is read this way. In a longer one the bulk is skipped; what is around it does not matter to
-/// the time it takes, but reading it twice would.
+/// Longest message that is read this way. In a longer one it is the bulk that takes the time; what is around it does
+/// not matter, but reading it twice would.
 pub(super) const STRAIGHT_LEN: usize = 64 << 10;
-
-/// The same for a `STRICT` reader, whose bulk costs as much as simd-json's.
-pub(super) const STRICT_LEN: usize = 16 << 10;
 
 /// Deep enough for every scope, a batch around it, and something in it.
 const MIN_DEPTH: u32 = 6;

@@ -4,11 +4,8 @@
 //! what is wrong.
 
 use super::{
-    super::{
-        members::Value,
-        token::{Escape, Number},
-    },
-    Reader,
+    super::{members::Value, token::Number},
+    Reader, WINDOW_LEN,
 };
 
 impl<const STRICT: bool> Reader<'_, STRICT> {
@@ -91,22 +88,46 @@ impl<const STRICT: bool> Reader<'_, STRICT> {
     #[inline(always)]
     fn string(&mut self) -> Option<()> {
         loop {
-            self.text()?;
-            match self.frame.get(self.at)? {
-                b'"' => {
+            let window = self.window();
+            self.high |= window.high;
+            let (start, mut special) = (self.at, window.special);
+            self.at = loop {
+                if special == 0 {
+                    break self.next_window(start)?;
+                }
+                let found = special.trailing_zeros();
+                self.at = start + found as usize;
+                if self.frame.get(self.at) == Some(&b'"') {
                     self.at += 1;
                     return Some(());
                 }
-                b'\\' => self.escaped()?,
-                _ => return None,
-            }
+                self.escape()?;
+                if self.at != start + found as usize + 2 || self.at >= start + WINDOW_LEN {
+                    break self.at;
+                }
+                // The two bytes of a plain escape; the rest of the window is still good.
+                special &= !(0b11 << found);
+            };
         }
     }
 
-    /// Passes over the escape at the cursor, or two if they are a pair of surrogates.
-    fn escaped(&mut self) -> Option<()> {
-        let is_whole = match self.escape()? {
-            0xD800..=0xDBFF => self.rest().first() == Some(&b'\\') && matches!(self.escape()?, 0xDC00..=0xDFFF),
+    #[inline(always)]
+    fn escape(&mut self) -> Option<()> {
+        match self.rest() {
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {
+                self.at += 2;
+                Some(())
+            }
+            [b'\\', b'u', ..] => self.escaped_unit(),
+            _ => None,
+        }
+    }
+
+    /// Passes over the escape of a UTF-16 unit, or two if they are a pair of surrogates.
+    #[inline]
+    fn escaped_unit(&mut self) -> Option<()> {
+        let is_whole = match self.unit()? {
+            0xD800..=0xDBFF => self.rest().first() == Some(&b'\\') && matches!(self.unit()?, 0xDC00..=0xDFFF),
             0xDC00..=0xDFFF => false,
             _ => true,
         };
@@ -114,23 +135,18 @@ impl<const STRICT: bool> Reader<'_, STRICT> {
         (is_whole || !STRICT).then_some(())
     }
 
-    /// Passes over one escape: the UTF-16 unit it stands for, or something below if it is no surrogate.
     #[inline(always)]
-    fn escape(&mut self) -> Option<u32> {
-        self.at += 1;
-        let (mut escape, mut unit) = (Escape::Backslash, 0);
-        while escape != Escape::Outside {
-            let byte = *self.frame.get(self.at)?;
-            self.at += 1;
-            escape = escape.next(byte)?;
-            unit = unit << 4 | char::from(byte).to_digit(16).unwrap_or(0);
-        }
-        Some(unit)
+    fn unit(&mut self) -> Option<u32> {
+        let [b'\\', b'u', digits @ ..] = self.rest().first_chunk::<6>()? else { return None };
+        let unit = digits.iter().fold(0, |unit, &digit| unit << 4 | HEX.get(usize::from(digit)).unwrap_or(&NO_HEX));
+        self.at += 6;
+        (unit < NO_HEX).then_some(unit)
     }
 
     #[inline(always)]
     fn number(&mut self, first: u8) -> Option<()> {
         let start = self.at;
+        let mut exponent_at = None;
         let mut number = Number::first(first)?;
         loop {
             self.at += 1;
@@ -138,15 +154,16 @@ impl<const STRICT: bool> Reader<'_, STRICT> {
             if number == Number::Integer && byte.is_ascii_digit() {
                 continue;
             }
-            match number.next(byte) {
-                // Without an exponent it is a number of `f64` if it is short.
-                Some(Number::Exponent) if STRICT => return None,
-                Some(next) => number = next,
-                None => break,
+            let Some(next) = number.next(byte) else { break };
+            if let Number::Exponent | Number::ExponentSign = next {
+                exponent_at = Some(self.at);
             }
+            number = next;
         }
-        let is_short = !STRICT || self.at - start <= SHORT_NUMBER;
-        (is_short && number.is_whole()).then_some(())
+        let is_short = self.at - start <= SHORT_NUMBER
+            && exponent_at.is_none_or(|exponent_at| self.at - exponent_at <= SHORT_EXPONENT);
+        // A short number is one of `f64`, which simd-json wants it to be.
+        (number.is_whole() && (is_short || !STRICT)).then_some(())
     }
 
     #[inline(always)]
@@ -160,8 +177,29 @@ impl<const STRICT: bool> Reader<'_, STRICT> {
     }
 }
 
+/// The value of each hexadecimal digit, [`NO_HEX`] for other bytes.
+#[expect(clippy::indexing_slicing, reason = "digits are below 256, and this runs in the compiler")]
+static HEX: [u32; 256] = {
+    let mut values = [NO_HEX; 256];
+    let mut value = 0;
+    while value < 16
+        && let Some(byte) = char::from_digit(value, 16)
+    {
+        values[byte as usize] = value;
+        values[byte.to_ascii_uppercase() as usize] = value;
+        value += 1;
+    }
+    values
+};
+
+/// More than four digits can make, and still so when digits follow.
+const NO_HEX: u32 = 1 << 16;
+
 /// What a closing bracket is above its opening one, in ASCII.
 const CLOSING: u8 = b'}' - b'{';
 
-/// Longest number that is not left to simd-json.
+/// Longest number that is not left to simd-json: with a [`SHORT_EXPONENT`] it is below 1e140.
 const SHORT_NUMBER: usize = 40;
+
+/// Longest exponent that is not left to simd-json: its letter or sign, and two digits.
+const SHORT_EXPONENT: usize = 3;

@@ -52,7 +52,7 @@ fn quoted(text: &str, spelling: &[u8]) -> String {
 fn scalar() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => select(vec!["0", "1", "-1", "1.0", "-0", "1e3", "18446744073709551616", "0.5E-7", "null", "true", "false", "\"\"", "\"2.0\""]).prop_map(str::to_owned),
-        1 => select(vec!["1e400", "\"\\ud800\"", "\"\\udc00\\ud800\"", "123456789012345678901234567890"]).prop_map(str::to_owned),
+        1 => select(vec!["1e99", "1E+99", "25e-308", "1e-05", "1e309", "0e999", "0.1e1", "12345678901234567890123456789012345678901", "\"\\ud83d\"", "\"\\ud83d\\n\"", "\"\\uDBFF\\uDFFF\"", "\"abcdefghijklmno\\n\\\"\"", "\"abcdefghijklmn\\\\\\\"\\u00E9p\"", "1e400", "\"\\ud800\"", "\"\\udc00\\ud800\"", "123456789012345678901234567890"]).prop_map(str::to_owned),
         4 => ("[ -~éß\u{2028}😀]{0,40}", vec(any::<u8>(), 7)).prop_map(|(text, spelling)| quoted(&text, &spelling)),
         1 => ("[a-z]{60,140}", vec(any::<u8>(), 3)).prop_map(|(text, spelling)| quoted(&text, &spelling)),
     ]
