@@ -1,15 +1,18 @@
 //! The JSON-RPC envelope of a frame: what a proxy must know to route a message, as spans into bytes that
 //! are never changed.
 //!
-//! There are two ways to it. Which one was taken cannot be seen from the outside:
+//! There are three ways to it. Which one was taken cannot be seen from the outside:
 //!
-//! - The *scan* ([`EnvelopeScan`]), for frames of any size, whole or in chunks: the levels that route are read
-//!   token by token, everything below is skipped in blocks of 64 bytes. It compares and measures raw
-//!   bytes; what a key or text with escapes *means* is asked of simd-json.
+//! - The *short way*, for whole frames up to 64 KiB in which nothing is out of the ordinary: one loop over the
+//!   members that route. What is below them is skipped in blocks of 64 bytes, or, if the parser is strict,
+//!   walked to the letter of the grammar.
+//! - The *scan* ([`EnvelopeScan`]), for frames of any size, whole or in chunks: the same as a machine that can
+//!   stop behind any byte. It compares and measures raw bytes; what a key or text with escapes *means* is
+//!   asked of simd-json. What is wrong with a frame is said by it alone.
 //! - The *tape*: the whole frame goes through simd-json, in place if it holds no backslash (then simd-json
-//!   writes nothing), else on a copy kept by the parser. That is the strict way, and the way of frames up
-//!   to [`with_small_len`](EnvelopeParser::with_small_len). What simd-json refuses is scanned before it is
-//!   called invalid.
+//!   writes nothing), else on a copy kept by the parser. That is the strict way of all other frames, and the way of
+//!   frames up to [`with_small_len`](EnvelopeParser::with_small_len). What simd-json refuses is scanned before
+//!   it is called invalid.
 //!
 //! # What is checked
 //!
@@ -18,8 +21,8 @@
 //! top object and of `params`, `result`, `error` and their `_meta` is exact. *Not* checked is the grammar
 //! inside the values that are skipped (`[1,]`, `"\q"`, `[}`); such a frame reaches the peer, which refuses
 //! it. Numbers of any size and lone surrogate escapes pass, as they do with most peers.
-//! [`Strictness::Strict`] puts the whole frame through simd-json: all of JSON's grammar, but numbers beyond
-//! `f64` and lone surrogates are refused.
+//! [`Strictness::Strict`] accepts what simd-json accepts: all of JSON's grammar, but numbers beyond `f64` and
+//! lone surrogates are refused. A frame that is not plainly right goes through simd-json itself.
 //!
 //! For every valid JSON document without duplicate routing keys the envelope is what a full parser would
 //! read. Duplicates are refused ([`EnvelopeError::DuplicateKey`]), in whatever spelling.

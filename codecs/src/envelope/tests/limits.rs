@@ -120,3 +120,36 @@ fn every_cut_of_a_frame_says_the_same() {
     frame.as_bytes().chunks(1).for_each(|byte| scan.feed(byte));
     assert_eq!(scan.finish(), whole.map(|(envelope, _)| envelope), "byte by byte");
 }
+
+#[test]
+fn elements_are_those_of_the_last_frame_whichever_way_it_went() {
+    let element = r#"{"id":1,"method":"a"}"#;
+    for strictness in [Strictness::Envelope, Strictness::Strict] {
+        let mut parser = EnvelopeParser::new(Limits::default()).with_strictness(strictness);
+        for (frame, elements) in [
+            (format!("[{element},{element}]"), Some(2)),
+            (format!(" [{element} , 1]"), Some(2)),
+            (format!("[{element},{element},{{\"\\u0069d\":2}}]"), Some(3)),
+            (format!("[{element}]"), Some(1)),
+            (format!("[{element},{element}"), None),
+            (element.to_owned(), Some(0)),
+            (format!("[{element}] "), Some(1)),
+            ("[]".to_owned(), Some(0)),
+        ] {
+            let parsed = parser.parse(frame.as_bytes());
+            assert_eq!(parsed.is_ok().then(|| parser.elements().len()), elements, "{frame}");
+        }
+    }
+}
+
+#[test]
+fn length_at_which_the_way_changes_changes_nothing_else() {
+    for len in [65_400, 65_535, 65_536, 65_537, 65_700] {
+        for (open, close) in [("{\"result\":{\"a\":[\"", "\",1]},\"id\":1}"), ("[{\"id\":1,\"result\":\"", "\"},{}]")] {
+            let frame = format!("{open}{}{close}", "x".repeat(len - open.len() - close.len()));
+            let said = checks::every_way_agrees(frame.as_bytes(), Limits::default(), &[100, 65_536]);
+            checks::agrees_with_serde(frame.as_bytes(), Limits::default(), &said);
+            assert!(said.is_ok());
+        }
+    }
+}
