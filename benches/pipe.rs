@@ -2,8 +2,9 @@
 //!
 //! Whole processes on real pipes, in turns in one run: directly, through `cat` on either side (the floor: what any
 //! two processes in between cost), and through `shadowcat proxy`. Closed loop: one call at a time, the median of
-//! their times. Pipelined: many messages one way and back, as fast as they go. Read the ratios; pin it to one core
-//! (`taskset -c 0`) to take wake-ups across cores out.
+//! their times; once more through `shadowcat pipe` on either side, with the envelope and without. Pipelined: many
+//! messages one way and back, as fast as they go. Read the ratios; pin it to one core (`taskset -c 0`) to take
+//! wake-ups across cores out.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on should stop")]
 #![expect(clippy::disallowed_methods, reason = "a stopwatch")]
@@ -19,8 +20,18 @@ use std::{
 
 const PROXY: &str = env!("CARGO_BIN_EXE_shadowcat");
 
-/// In front of a server command.
-const ROUTES: [(&str, &str); 3] = [("direct", "exec"), ("two cats", "cat |"), ("shadowcat", "exec \"$0\" proxy --")];
+/// A name, and what stands in front of a server command and behind it.
+type Route = (&'static str, &'static str, &'static str);
+
+const ROUTES: [Route; 3] =
+    [("direct", "exec", ""), ("two cats", "cat |", "| cat"), ("shadowcat", "exec \"$0\" proxy --", "")];
+
+/// What the envelope adds: the same processes and the same system calls, with it and without.
+const FILTERS: [Route; 3] = [
+    ("direct", "exec", ""),
+    ("two filters", "\"$0\" pipe --json off |", "| \"$0\" pipe --json off"),
+    ("and envelope", "\"$0\" pipe --json envelope |", "| \"$0\" pipe --json envelope"),
+];
 
 /// A server behind a route.
 struct Peer {
@@ -36,17 +47,26 @@ fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "closed loop: median of {} calls, in microseconds\n", turns * calls)?;
     for size in [100, 1 << 10, 64 << 10] {
-        let medians = closed_loop(size, turns, if size > 4096 { calls / 4 } else { calls })?;
-        for ((name, _), median) in ROUTES.iter().zip(medians) {
+        let medians = closed_loop(&ROUTES, size, turns, if size > 4096 { calls / 4 } else { calls })?;
+        for ((name, ..), median) in ROUTES.iter().zip(medians) {
             writeln!(out, "{size:>8} B  {name:<10}{:>10.1}", median.as_secs_f64() * 1e6)?;
         }
         let [direct, cats, proxy] = medians.map(|median| median.as_secs_f64());
         writeln!(out, "            shadowcat adds {:.2} of what two cats add\n", (proxy - direct) / (cats - direct))?;
     }
+    writeln!(out, "closed loop through a filter on either side, that reads the envelope or not\n")?;
+    for size in [100, 300, 4 << 10] {
+        let medians = closed_loop(&FILTERS, size, turns, calls)?;
+        for ((name, ..), median) in FILTERS.iter().zip(medians) {
+            writeln!(out, "{size:>8} B  {name:<12}{:>8.1}", median.as_secs_f64() * 1e6)?;
+        }
+        let [_, off, envelope] = medians.map(|median| median.as_secs_f64());
+        writeln!(out, "            the envelope makes it {:.3} times as long\n", envelope / off)?;
+    }
     writeln!(out, "pipelined: messages a second through a server that sends each back\n")?;
     for size in [100, 1 << 10, 64 << 10, 1 << 20] {
         let rates = pipelined(size, turns, (bytes / if size < 1000 { 4 } else { 1 } / size).max(2))?;
-        for ((name, _), rate) in ROUTES.iter().zip(rates) {
+        for ((name, ..), rate) in ROUTES.iter().zip(rates) {
             writeln!(out, "{size:>8} B  {name:<10}{rate:>10.0}/s")?;
         }
         writeln!(out, "            shadowcat reaches {:.2} of two cats\n", rates[2] / rates[1])?;
@@ -56,12 +76,13 @@ fn main() -> io::Result<()> {
 
 /// The median call of each route; the routes have their turns one after the other, so that all meet the same
 /// machine.
-fn closed_loop(size: usize, turns: usize, calls: usize) -> io::Result<[Duration; 3]> {
+fn closed_loop(routes: &[Route; 3], size: usize, turns: usize, calls: usize) -> io::Result<[Duration; 3]> {
     let head = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":""#;
     let text = "x".repeat(size.saturating_sub(head.len() + 5));
     let call = [head, &text, "\"}}}\n"].concat();
     let server = format!("\"{PROXY}\" __demo-server");
-    let mut peers = [Peer::start(0, &server)?, Peer::start(1, &server)?, Peer::start(2, &server)?];
+    let mut peers =
+        [Peer::start(&routes[0], &server)?, Peer::start(&routes[1], &server)?, Peer::start(&routes[2], &server)?];
     let mut times: [Vec<Duration>; 3] = Default::default();
     for turn in 0..=turns {
         for (peer, times) in peers.iter_mut().zip(&mut times) {
@@ -93,7 +114,7 @@ fn pipelined(size: usize, turns: usize, count: usize) -> io::Result<[f64; 3]> {
     let burst = message.repeat((64 << 10) / message.len() + 1).into_bytes();
     let mut rates = [0_f64; 3];
     for _ in 0..turns {
-        for (route, rate) in rates.iter_mut().enumerate() {
+        for (route, rate) in ROUTES.iter().zip(&mut rates) {
             *rate = rate.max(one_burst(route, &burst, count * message.len())? / message.len() as f64);
         }
     }
@@ -101,7 +122,7 @@ fn pipelined(size: usize, turns: usize, count: usize) -> io::Result<[f64; 3]> {
 }
 
 /// Sends `total` bytes or a little more to a server that is `cat`, and reads them back. Bytes a second.
-fn one_burst(route: usize, burst: &[u8], total: usize) -> io::Result<f64> {
+fn one_burst(route: &Route, burst: &[u8], total: usize) -> io::Result<f64> {
     let mut peer = Peer::start(route, "cat")?;
     let rounds = total.div_ceil(burst.len());
     let start = Instant::now();
@@ -124,9 +145,8 @@ fn one_burst(route: usize, burst: &[u8], total: usize) -> io::Result<f64> {
 }
 
 impl Peer {
-    fn start(route: usize, server: &str) -> io::Result<Self> {
-        let behind = if route == 1 { " | cat" } else { "" };
-        let script = format!("{} {server}{behind}", ROUTES[route].1);
+    fn start((_, before, behind): &Route, server: &str) -> io::Result<Self> {
+        let script = format!("{before} {server} {behind}");
         let mut child =
             Command::new("sh").args(["-c", &script, PROXY]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdin = child.stdin.take().expect("piped");
