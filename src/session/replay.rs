@@ -276,7 +276,8 @@ mod tests {
     fn ids_of_nobody_are_refused() {
         let mut replay = store(9, 99);
         push(&mut replay, ONE, "a");
-        for garbage in ["", "7", "7-", "-0", "07-0", "7-00", "+7-0", "7-0 ", "7-0-0", "7--0", "4294967296-0", "seven-0"]
+        for garbage in
+            ["", "7", "7-", "-0", "07-0", "7-00", "+7-0", "7-0 ", "7-0-0", "7--0", "seven-0", "18446744073709551616-0"]
         {
             assert_eq!(replay.after(garbage.as_bytes()).err(), Some(ResumeError::Malformed), "{garbage}");
         }

@@ -15,20 +15,20 @@ use super::{
 
 struct Client {
     desk: Desk,
-    next_key: u32,
+    next_key: u64,
     /// Number of the child's last message.
-    said: u32,
+    said: u64,
     /// Requests that wait: the POST's key is the id and the progress token, too.
     waiting: Vec<StreamKey>,
     /// All POSTs there ever were.
-    posts: BTreeSet<u32>,
+    posts: BTreeSet<u64>,
     /// From connection to what it carries.
-    connections: BTreeMap<u32, Connection>,
+    connections: BTreeMap<u64, Connection>,
     /// The last event received of each stream.
-    last: BTreeMap<u32, EventId>,
+    last: BTreeMap<u64, EventId>,
     received: Vec<Received>,
     /// What the client must have received in the end, and on which stream if that is certain.
-    expected: BTreeMap<u32, Option<StreamKey>>,
+    expected: BTreeMap<u64, Option<StreamKey>>,
 }
 
 struct Connection {
@@ -39,7 +39,7 @@ struct Connection {
 #[derive(Debug, Clone, Copy)]
 struct Received {
     stream: StreamKey,
-    number: u32,
+    number: u64,
 }
 
 impl Client {
@@ -97,7 +97,7 @@ impl Client {
             }
             9 => {
                 // Only what can be come back to; the rest is lost by the protocol.
-                let known: BTreeSet<u32> = self.last.keys().copied().collect();
+                let known: BTreeSet<u64> = self.last.keys().copied().collect();
                 let mut whole = self.connections.values_mut().filter(|one| known.contains(&one.stream.number()));
                 if let Some(one) = whole.nth(which) {
                     one.is_broken = true;
@@ -134,19 +134,19 @@ impl Client {
         self.posts.insert(key);
     }
 
-    fn say(&mut self, about: Option<StreamKey>, frame: impl Fn(u32, u32) -> String) {
+    fn say(&mut self, about: Option<StreamKey>, frame: impl Fn(u64, u64) -> String) {
         self.said += 1;
         self.expected.insert(self.said, about);
         self.desk.hear(&frame(about.map_or(0, StreamKey::number), self.said));
     }
 
     /// Streams that were received in part and that no whole connection carries.
-    fn away(&self) -> Vec<u32> {
-        let carried = |key: u32| self.connections.values().any(|one| one.stream.number() == key && !one.is_broken);
+    fn away(&self) -> Vec<u64> {
+        let carried = |key: u64| self.connections.values().any(|one| one.stream.number() == key && !one.is_broken);
         self.last.keys().copied().filter(|&key| !carried(key)).collect()
     }
 
-    fn come_back(&mut self, stream: u32) {
+    fn come_back(&mut self, stream: u64) {
         let connection = self.connect();
         let last = self.last[&stream].to_string();
         match self.desk.session.resume(last.as_bytes(), connection, self.desk.now) {
@@ -170,7 +170,7 @@ impl Client {
                     if !is_broken {
                         let message: serde_json::Value = serde_json::from_slice(&delivery.frame).unwrap();
                         let n = message.pointer("/params/n").or_else(|| message.pointer("/result/n")).unwrap();
-                        let number = u32::try_from(n.as_u64().unwrap()).unwrap();
+                        let number = n.as_u64().unwrap();
                         self.received.push(Received { stream, number });
                         delivery.event.map(|event| self.last.insert(stream.number(), event));
                     }
@@ -188,7 +188,7 @@ impl Client {
             self.read();
         }
         self.step(8, 0);
-        let numbers: BTreeSet<u32> = self.received.iter().map(|one| one.number).collect();
+        let numbers: BTreeSet<u64> = self.received.iter().map(|one| one.number).collect();
         assert_eq!(numbers.len(), self.received.len(), "something came twice");
         assert_eq!(numbers, self.expected.keys().copied().collect(), "something is lost");
         // What was held back may be overtaken by what belongs to a request, but by nothing of its own sort.
@@ -225,7 +225,7 @@ proptest! {
         for (what, which) in steps {
             client.step(what, which);
         }
-        let mut waiting: Vec<u32> = client.waiting.iter().map(|stream| stream.number()).collect();
+        let mut waiting: Vec<u64> = client.waiting.iter().map(|stream| stream.number()).collect();
         client.desk.session.end(&Reason::ServerExited { exit_code: None, signal: None });
         let mut answered = Vec::new();
         while let Some(output) = client.desk.session.poll_output() {
