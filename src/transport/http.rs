@@ -5,6 +5,8 @@
 
 pub mod body;
 pub mod client;
+pub mod cors;
+pub mod guard;
 pub mod server;
 
 pub use body::{Body, BodyError};
