@@ -1,6 +1,6 @@
 //! What was typed, checked and nothing more.
 
-mod listen;
+pub(crate) mod listen;
 pub(crate) mod scope;
 mod upstream;
 
@@ -19,7 +19,9 @@ use upstream::UpstreamArgs;
 /// Puts any MCP client in front of any MCP server and forwards the exact bytes.
 #[derive(Debug, Parser)]
 #[command(name = "shadowcat", version, max_term_width = 100, arg_required_else_help = false)]
-#[command(after_help = "Exit codes: 0 clean · 1 runtime · 2 server could not be started or reached · 64 usage")]
+#[command(
+    after_help = "Exit codes: 0 clean · 1 runtime · 2 server could not be started or reached · 64 usage · 78 configuration"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) task: Task,
@@ -41,6 +43,7 @@ pub(crate) enum Task {
 
 /// Arguments of `shadowcat proxy`.
 #[derive(Debug, ClapArgs)]
+#[command(before_help = LINKS)]
 #[command(override_usage = "shadowcat proxy [--listen ADDR] [OPTIONS] (URL | -- COMMAND [ARG…])")]
 #[command(after_help = "Example: shadowcat proxy --env LEVEL=2 -- npx -y @modelcontextprotocol/server-everything")]
 pub(crate) struct ProxyArgs {
@@ -72,7 +75,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 4096)]
     pub(crate) max_pending: usize,
 
-    /// How long to wait for answers after the client has ended its input [default: no limit]
+    /// How long to wait for answers after the client has ended its input [default: no limit]; with --listen,
+    /// after SIGTERM [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
 
@@ -93,6 +97,13 @@ pub(crate) struct ProxyArgs {
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
+
+/// The four links, as `--help` shows them.
+const LINKS: &str = "\
+client on stdin   · server is a command   shadowcat proxy -- COMMAND [ARG…]
+client on stdin   · server over HTTP      shadowcat proxy URL
+clients over HTTP · server is a command  shadowcat proxy --listen ADDR -- COMMAND [ARG…]
+clients over HTTP · server over HTTP     shadowcat proxy --listen ADDR URL";
 
 /// Arguments of `shadowcat pipe`.
 #[derive(Debug, ClapArgs)]

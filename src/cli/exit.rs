@@ -11,6 +11,9 @@ pub(crate) const UPSTREAM: u8 = 2;
 /// The command line is wrong (`EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
 
+/// What the command line names cannot be used (`EX_CONFIG`).
+pub(crate) const CONFIGURATION: u8 = 78;
+
 /// Why the command ends with a code other than 0.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {

@@ -19,7 +19,7 @@ use super::{
 
 /// Runs the link to its end.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
-    match (&args.url, args.command.is_empty(), args.listen.listen) {
+    match (&args.url, args.command.is_empty(), &args.listen.listen) {
         (Some(_), _, Some(_)) => http::run(args),
         (None, false, None) => pipe::run(args),
         (Some(_), _, None) => {

@@ -1,26 +1,36 @@
 //! Which request is whose: the paths a listener answers on, and the link behind them.
 //!
 //! ```text
-//!   /mcp (or --path)    the link
-//!   /healthz  /readyz   us
+//!   /mcp (or --path)    the link, for GET, POST and DELETE
+//!   /healthz            us: we run
+//!   /readyz             us: the upstream can be reached, as far as can be told without talking to it
 //!   /.well-known/*      the link, where its upstream is HTTP: clients find their way to log in there
 //! ```
+
+mod listening;
+mod reach;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio_util::sync::CancellationToken;
 
 use super::relay::Relay;
 use crate::transport::http::{Body, Peer, Request, Response};
+use reach::Reach;
 
 /// A link whose downstream is HTTP. A closed set, so an enum.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Link {
     /// HTTP to HTTP.
-    Relay(Relay),
+    Relay(Relay, Upstream),
 }
+
+/// What is known of an upstream that is HTTP.
+#[derive(Debug)]
+pub struct Upstream(Reach);
 
 /// The paths, and the link behind them.
 #[derive(Debug, Clone)]
@@ -32,34 +42,121 @@ pub struct Endpoint {
 struct Shared {
     path: String,
     link: Link,
+    drain: CancellationToken,
 }
 
-impl Endpoint {
-    /// Answers MCP requests at `path` through `link`.
+impl Upstream {
+    /// The upstream with this endpoint.
     #[must_use]
-    pub fn new(path: String, link: Link) -> Self {
-        Self { shared: Arc::new(Shared { path, link }) }
+    pub fn new(url: &Uri) -> Self {
+        Self(Reach::new(url))
+    }
+}
+
+impl Link {
+    async fn exchange(&self, request: Request) -> Response {
+        match self {
+            Self::Relay(relay, Upstream(reach)) => {
+                let response = relay.exchange(request).await;
+                if !response.status().is_server_error() {
+                    reach.note_success();
+                }
+                response
+            }
+        }
     }
 
-    /// Answers one request.
-    pub async fn handle(self, request: Request, _peer: Peer) -> Response {
-        let Shared { path, link } = &*self.shared;
-        match request.uri().path() {
-            asked if asked == path => match link {
-                Link::Relay(relay) => relay.exchange(request).await,
-            },
-            "/healthz" => plain(StatusCode::OK, "ok\n"),
-            asked if asked.starts_with("/.well-known/") => match link {
-                Link::Relay(relay) => relay.well_known(request).await,
-            },
-            _ => plain(StatusCode::NOT_FOUND, "nothing here; the MCP endpoint is elsewhere\n"),
+    async fn well_known(&self, request: Request) -> Option<Response> {
+        match self {
+            Self::Relay(relay, _) => Some(relay.well_known(request).await),
+        }
+    }
+
+    /// Whether an exchange would get through, told without a message of our own (no probing).
+    async fn is_ready(&self) -> bool {
+        match self {
+            Self::Relay(_, Upstream(reach)) => reach.is_ready().await,
         }
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
-    let mut response = Response::new(Body::from(Bytes::from_static(text.as_bytes())));
+impl Endpoint {
+    /// Answers MCP requests at `path` through `link`. When `drain` is cancelled, streams that only listen
+    /// are ended, with a hint when to come back.
+    #[must_use]
+    pub fn new(path: String, link: Link, drain: CancellationToken) -> Self {
+        Self { shared: Arc::new(Shared { path, link, drain }) }
+    }
+
+    /// Answers one request.
+    pub async fn handle(self, request: Request, _peer: Peer) -> Response {
+        let shared = &*self.shared;
+        match request.uri().path() {
+            asked if asked == shared.path => shared.mcp(request).await,
+            HEALTH | READY if !matches!(*request.method(), Method::GET | Method::HEAD) => not_allowed("GET, HEAD"),
+            HEALTH => plain(StatusCode::OK, "ok\n"),
+            READY => shared.readiness().await,
+            asked if asked.starts_with("/.well-known/") => match shared.link.well_known(request).await {
+                Some(response) => response,
+                None => shared.nothing_here(),
+            },
+            _ => shared.nothing_here(),
+        }
+    }
+}
+
+impl Shared {
+    async fn mcp(&self, request: Request) -> Response {
+        match *request.method() {
+            Method::GET => {
+                let response = self.link.exchange(request).await;
+                listening::ended_by(self.drain.clone(), response)
+            }
+            Method::POST | Method::DELETE => self.link.exchange(request).await,
+            Method::OPTIONS => {
+                let mut response = not_allowed(METHODS);
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                response
+            }
+            // HEAD too: what it would be the head of is a stream.
+            _ => not_allowed(METHODS),
+        }
+    }
+
+    async fn readiness(&self) -> Response {
+        if self.drain.is_cancelled() {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        }
+        if self.link.is_ready().await {
+            plain(StatusCode::OK, "ready\n")
+        } else {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "the upstream cannot be reached\n")
+        }
+    }
+
+    fn nothing_here(&self) -> Response {
+        plain(StatusCode::NOT_FOUND, format!("nothing here; the MCP endpoint is {}\n", self.path))
+    }
+}
+
+const HEALTH: &str = "/healthz";
+const READY: &str = "/readyz";
+/// Paths that say only how we are: whoever watches us need not have a token.
+pub const OPEN_PATHS: &[&str] = &[HEALTH, READY];
+const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+
+fn not_allowed(methods: &'static str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(text.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -8,16 +8,17 @@ pub mod client;
 pub mod cors;
 pub mod guard;
 pub mod server;
+pub mod tls;
 
 pub use body::{Body, BodyError};
 pub use client::{Client, SendError};
-pub use server::{Listener, Peer};
+pub use server::{Listener, Peer, RequestBody};
 
-/// A body as it arrives, from a client or from an upstream.
+/// A body as it arrives from an upstream. One from a client is a [`RequestBody`].
 pub use hyper::body::Incoming;
 
 /// An exchange's first half, as the listener hands it to a link.
-pub type Request = http::Request<Incoming>;
+pub type Request = http::Request<RequestBody>;
 
 /// An exchange's second half, as a link hands it to the listener.
 pub type Response = http::Response<Body>;

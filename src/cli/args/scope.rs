@@ -57,7 +57,16 @@ const SCOPES: &[(&str, Needs)] = &[
     ("shutdown_grace", Needs::Command),
     ("kill_after", Needs::Command),
     ("path", Needs::Listen),
+    ("allow_origin", Needs::Listen),
+    ("allow_host", Needs::Listen),
+    ("require_bearer_env", Needs::Listen),
+    ("tls_cert", Needs::Listen),
+    ("tls_key", Needs::Listen),
     ("header_timeout", Needs::Listen),
+    ("body_timeout", Needs::Listen),
+    ("write_timeout", Needs::Listen),
+    ("idle_timeout", Needs::Listen),
+    ("max_connections", Needs::Listen),
     ("connect_timeout", Needs::Url),
 ];
 

@@ -1,53 +1,77 @@
 //! `shadowcat proxy --listen ADDR`: HTTP clients, until a signal stops us.
+//!
+//! The first SIGTERM or SIGINT drains: no more connections, running exchanges to their end, listening
+//! streams ended with a hint to come back. The second ends everything at once. Both are clean ends.
 
-use std::{io, process::ExitCode};
+mod listener;
 
+use std::{
+    io::{self, Write as _},
+    pin::pin,
+    process::ExitCode,
+};
+
+use futures::future::{Either, select};
 use shadowcat::{
     link::{
-        endpoint::{Endpoint, Link},
+        endpoint::{Endpoint, Link, Upstream},
         relay::Relay,
     },
     telemetry::{Log, LogFormat},
-    transport::http::{Client, Listener, client, server},
+    transport::http::{Client, Listener, client},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{
     args::ProxyArgs,
     exit::{Failure, RUNTIME, USAGE},
 };
+use listener::Plan;
 
 /// Serves until told to stop.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
+    let plan = Plan::new(&args.listen, args.drain_timeout)?;
+    let upstream = upstream(&args)?;
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
-    let served = runtime.block_on(served(&args));
+    let served = runtime.block_on(served(plan, upstream, format));
     runtime.shutdown_background();
     log.finish();
     served.map(|()| ExitCode::SUCCESS).map_err(|failure| failure.with_format(format))
 }
 
-async fn served(args: &ProxyArgs) -> Result<(), Failure> {
-    let link = Link::Relay(Relay::new(upstream(args)?));
-    let Some(address) = args.listen.listen else {
-        return Err(Failure::new(USAGE, "no address to listen at"));
-    };
-    let mut config = server::Config::default();
-    config.header_timeout = args.listen.header_timeout.unwrap_or(config.header_timeout);
-    let listener = Listener::bind(address, config)
+async fn served(plan: Plan, upstream: client::Config, format: LogFormat) -> Result<(), Failure> {
+    let drain = CancellationToken::new();
+    let Plan { address, path, config, scheme } = plan;
+    let known = Upstream::new(&upstream.url);
+    let client = Client::new(upstream).map_err(|error| broken("cannot read the system's certificates", &error))?;
+    let endpoint = Endpoint::new(path.clone(), Link::Relay(Relay::new(client), known), drain.clone());
+    // Before anybody can know that we are here, so that a signal always finds us listening to it.
+    let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
+    let listener = Listener::bind(&address, config)
         .await
-        .map_err(|error| Failure::new(RUNTIME, format!("cannot listen at {address}: {error}")))?;
-    let path = args.listen.path.clone().unwrap_or_else(|| "/mcp".to_owned());
+        .map_err(|error| Failure::new(RUNTIME, format!("cannot listen at {}: {error}", listener::shown(&address))))?;
     let bound = listener.local_addr().map_err(|error| broken("cannot listen", &error))?;
-    announce(&format!("listening on http://{bound}{path}"));
-    let endpoint = Endpoint::new(path, link);
-    let stop = stopped().map_err(|error| broken("cannot watch signals", &error))?;
-    listener.serve(move |request, peer| endpoint.clone().handle(request, peer), stop).await;
+    if let Some(warning) = listener::warning(bound, scheme) {
+        announce(&warning, "WARN", format);
+    }
+    announce(&format!("listening on {}", listener::url(&address, bound, scheme, &path)), "INFO", format);
+    let serving = pin!(listener.serve(move |request, peer| endpoint.clone().handle(request, peer), drain.clone()));
+    let serving = match select(serving, pin!(signals.next())).await {
+        Either::Left(_) => return Ok(()),
+        Either::Right(((), serving)) => serving,
+    };
+    drain.cancel();
+    tracing::info!("told to stop; finishing what runs");
+    if let Either::Right(_) = select(serving, pin!(signals.next())).await {
+        tracing::warn!("told to stop again; what still runs is cut off");
+    }
     Ok(())
 }
 
-fn upstream(args: &ProxyArgs) -> Result<Client, Failure> {
+fn upstream(args: &ProxyArgs) -> Result<client::Config, Failure> {
     let typed = args.url.as_deref().unwrap_or_default();
     let url: http::Uri = typed.parse().map_err(|error| Failure::new(USAGE, format!("'{typed}' is no URL: {error}")))?;
     if !matches!(url.scheme_str(), Some("http" | "https")) || url.authority().is_none() {
@@ -55,24 +79,35 @@ fn upstream(args: &ProxyArgs) -> Result<Client, Failure> {
     }
     let mut config = client::Config::new(url);
     config.connect_timeout = args.upstream.connect_timeout.unwrap_or(config.connect_timeout);
-    Client::new(config).map_err(|error| broken("cannot read the system's certificates", &error))
+    Ok(config)
 }
 
-/// Says where we are to be found, whatever is logged: whoever let the system choose a port has to know.
-#[expect(clippy::print_stderr, reason = "one line to whoever started us, before the log has anything to say")]
-fn announce(line: &str) {
-    eprintln!("{line}");
+/// Says something whatever is logged: whoever let the system choose a port has to know it.
+fn announce(line: &str, level: &str, format: LogFormat) {
+    let line = match format {
+        LogFormat::Json => {
+            serde_json::json!({"level": level, "fields": {"message": line}, "target": "shadowcat"}).to_string()
+        }
+        _ => line.to_owned(),
+    };
+    // If stderr is gone there is nobody to tell.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Ready when a signal asks us to stop.
-fn stopped() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        let terminated = std::pin::pin!(terminate.recv());
-        let interrupted = std::pin::pin!(interrupt.recv());
-        futures::future::select(terminated, interrupted).await;
-    })
+/// The signals that ask us to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        select(pin!(self.terminate.recv()), pin!(self.interrupt.recv())).await;
+    }
 }
 
 fn broken(what: &str, error: &io::Error) -> Failure {

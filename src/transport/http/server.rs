@@ -1,35 +1,58 @@
-//! The listener: accepts connections and hands each exchange to a link.
+//! The listener: accepts connections, lets the guard judge each request, and hands exchanges to a link.
 //!
-//! What an exchange means, and which path is which, is decided in [`crate::link`].
+//! What an exchange means, and which path is which, is decided in [`crate::link`]. Every task started here
+//! ends with [`Listener::serve`]: connections are a set of it, and an HTTP/2 stream's task ends with its
+//! connection.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, time::Duration};
+mod connection;
+mod exchange;
+mod patience;
+mod request_body;
+mod socket;
 
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Request, Response,
+    guard::{Guard, Place},
+    tls::Identity,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
-
-use super::{Request, Response};
+pub use request_body::RequestBody;
+pub use socket::Address;
+use socket::Socket;
 
 /// Who is at the other end of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Its address.
-    pub address: SocketAddr,
+    /// Its address; none behind a Unix socket.
+    pub address: Option<SocketAddr>,
 }
 
 /// How connections are treated.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long a client may take to send its request's headers.
+    /// Who may ask.
+    pub guard: Guard,
+    /// Paths that are answered without the guard's token, though not without the rest of its checks.
+    pub open_paths: &'static [&'static str],
+    /// Our certificate, if clients reach us by TLS.
+    pub tls: Option<Identity>,
+    /// How long a client may take for the TLS handshake, and then for each request's headers.
     pub header_timeout: Duration,
+    /// How long a request's body may pause while somebody reads it.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of what we have for it.
+    pub write_timeout: Duration,
+    /// How long a connection may wait for its next request. Longer than clients keep theirs, so that it is
+    /// the client who closes: a request that meets our closing may not be sent again.
+    pub idle_timeout: Duration,
+    /// How many connections may be open; the others wait unaccepted.
+    pub max_connections: usize,
     /// How long running exchanges may take once we were told to stop.
     pub drain_timeout: Duration,
 }
@@ -37,97 +60,113 @@ pub struct Config {
 /// A bound socket that accepts HTTP connections.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     config: Config,
 }
 
 impl Default for Config {
+    /// For loopback.
     fn default() -> Self {
-        Self { header_timeout: Duration::from_secs(10), drain_timeout: Duration::from_secs(10) }
+        Self {
+            guard: Guard::new(Place::Loopback),
+            open_paths: &[],
+            tls: None,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(120),
+            max_connections: 1024,
+            drain_timeout: Duration::from_secs(10),
+        }
     }
 }
 
 impl Listener {
-    /// Listens at `address`; port 0 lets the system choose.
+    /// Listens at `address`; port 0 lets the system choose. A Unix socket is its owner's alone; what an
+    /// earlier listener left in its place is replaced, one that is alive is not.
     ///
     /// # Errors
     ///
     /// If the address is taken, or not ours.
-    pub async fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await?, config })
+    pub async fn bind(address: &Address, config: Config) -> io::Result<Self> {
+        Ok(Self { socket: Socket::bind(address).await?, config })
     }
 
-    /// Where clients reach us.
+    /// The address with the port that the system chose. `None` for a Unix socket.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
         self.socket.local_addr()
     }
 
-    /// Accepts connections and hands their exchanges to `handle`, until `stop` is ready. Then accepts no
-    /// more, lets running exchanges finish until the drain deadline, and ends what is left.
+    /// Accepts connections and hands their exchanges to `handle`, until `drain` is cancelled. Then accepts no
+    /// more, lets running exchanges finish until the drain deadline, and ends what is left. A link that
+    /// watches the same token can end streams that would not end by themselves.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future ends every connection at once.
-    pub async fn serve<H, F>(self, handle: H, stop: impl Future<Output = ()>)
+    pub async fn serve<H, F>(self, handle: H, drain: CancellationToken)
     where
-        H: Fn(Request, Peer) -> F + Clone + Send + 'static,
+        H: Fn(Request, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
         let Self { socket, config } = self;
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout);
-        builder.http2().timer(TokioTimer::new());
-        let graceful = GracefulShutdown::new();
+        let (config, streams) = (Arc::new(config), TaskTracker::new());
         let mut connections = JoinSet::new();
-        let mut stop = std::pin::pin!(stop);
+        let mut is_full = false;
         loop {
-            let (stream, address) = tokio::select! {
-                () = &mut stop => break,
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = accept(&socket) => accepted,
-            };
-            let handle = handle.clone();
-            let service = service_fn(move |request| {
-                let response = handle(request, Peer { address });
-                async move { Ok::<_, Infallible>(response.await) }
-            });
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            let connection = graceful.watch(connection);
-            connections.spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%address, %error, "connection ended");
+            let has_room = connections.len() < config.max_connections;
+            if is_full == has_room {
+                is_full = !has_room;
+                if is_full {
+                    tracing::warn!(limit = config.max_connections, "no more connections are accepted for now");
                 }
-            });
+            }
+            tokio::select! {
+                () = drain.cancelled() => break,
+                Some(ended) = connections.join_next(), if !connections.is_empty() => note(ended),
+                (stream, peer) = socket.accept(), if has_room => {
+                    let setting = connection::Setting {
+                        config: Arc::clone(&config),
+                        peer,
+                        drain: drain.clone(),
+                        streams: streams.clone(),
+                    };
+                    connections.spawn(connection::run(stream, setting, handle.clone()));
+                }
+            }
         }
         drop(socket);
-        // What is still running after the deadline ends with the set of connections.
-        let _ = tokio::time::timeout(config.drain_timeout, graceful.shutdown()).await;
+        let all = async {
+            while let Some(ended) = connections.join_next().await {
+                note(ended);
+            }
+        };
+        if timeout(config.drain_timeout, all).await.is_err() {
+            let (limit, left) = (config.drain_timeout, connections.len());
+            tracing::warn!(connections = left, ?limit, "the drain deadline has passed; what still runs is cut off");
+            connections.shutdown().await;
+        }
+        streams.close();
+        streams.wait().await;
     }
 }
 
-/// The next connection. That one could not be accepted, for want of descriptors or because its client has
-/// left already, is no reason to accept no more.
-async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match socket.accept().await {
-            Ok((stream, address)) => {
-                // Nagle's algorithm holds small writes back for up to 40 ms.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
-                }
-                return (stream, address);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+/// A connection's end is its own affair; a panic in it is ours.
+fn note(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection failed");
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
         }
     }
 }
-
-/// How long to wait after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

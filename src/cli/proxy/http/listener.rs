@@ -1,0 +1,110 @@
+//! From checked arguments to a listener, and what is said of it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use shadowcat::{
+    link::endpoint::OPEN_PATHS,
+    transport::http::{
+        guard::{Guard, Place, Token},
+        server::{Address, Config},
+        tls::Identity,
+    },
+};
+
+use crate::cli::{
+    args::listen::{ListenAddr, ListenArgs},
+    exit::{CONFIGURATION, Failure, USAGE},
+};
+
+/// What a listener needs of the arguments.
+pub(super) struct Plan {
+    pub(super) address: Address,
+    pub(super) path: String,
+    pub(super) config: Config,
+    pub(super) scheme: Scheme,
+}
+
+/// How clients reach us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Plan {
+    pub(super) fn new(args: &ListenArgs, drain: Option<Duration>) -> Result<Self, Failure> {
+        let (address, place) = match &args.listen {
+            Some(ListenAddr::Http(address)) => (Address::Tcp(*address), Place::of(address.ip())),
+            Some(ListenAddr::HttpUnix(path)) => (Address::Unix(path.clone()), Place::UnixSocket),
+            Some(ListenAddr::Tcp(_) | ListenAddr::Unix(_)) => {
+                let line = "--listen tcp:… and unix:…, lines of JSON, are not supported yet; \
+                            leave out 'tcp:', or write 'http+unix:' for 'unix:'";
+                return Err(Failure::new(USAGE, line));
+            }
+            None => return Err(Failure::new(USAGE, "no address to listen at")),
+        };
+        let mut config = Config::default();
+        let (origins, hosts) = (args.allow_origin.iter().cloned(), args.allow_host.iter().cloned());
+        config.guard = Guard::new(place).with_origins(origins).with_hosts(hosts).with_token(token(args)?);
+        config.open_paths = OPEN_PATHS;
+        config.tls = identity(args, place)?;
+        config.header_timeout = args.header_timeout.unwrap_or(config.header_timeout);
+        config.body_timeout = args.body_timeout.unwrap_or(config.body_timeout);
+        config.write_timeout = args.write_timeout.unwrap_or(config.write_timeout);
+        config.idle_timeout = args.idle_timeout.unwrap_or(config.idle_timeout);
+        config.max_connections = args.max_connections.unwrap_or(config.max_connections);
+        config.drain_timeout = drain.unwrap_or(config.drain_timeout);
+        let scheme = if config.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let path = args.path.clone().unwrap_or_else(|| "/mcp".to_owned());
+        Ok(Self { address, path, config, scheme })
+    }
+}
+
+/// The token never stands on the command line, where every process of the machine could read it.
+fn token(args: &ListenArgs) -> Result<Option<Token>, Failure> {
+    let Some(name) = &args.require_bearer_env else { return Ok(None) };
+    let wrong = |what: &str| Failure::new(CONFIGURATION, format!("--require-bearer-env {name}: {what}"));
+    let value = std::env::var(name).map_err(|_| wrong("no such variable in the environment, or not of text"))?;
+    let token = Token::new(&value).ok_or_else(|| wrong("the variable is empty, or has what no header can carry"))?;
+    Ok(Some(token))
+}
+
+fn identity(args: &ListenArgs, place: Place) -> Result<Option<Identity>, Failure> {
+    let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    if place == Place::UnixSocket {
+        return Err(Failure::new(USAGE, "--tls-cert is for --listen IP:PORT; a socket file stays on this machine"));
+    }
+    let identity = Identity::read(cert, key);
+    identity.map(Some).map_err(|error| Failure::new(CONFIGURATION, format!("cannot use the certificate: {error}")))
+}
+
+/// The address as it was meant.
+pub(super) fn shown(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => path.display().to_string(),
+        _ => "the address".to_owned(),
+    }
+}
+
+/// Where clients find us.
+pub(super) fn url(address: &Address, bound: Option<SocketAddr>, scheme: Scheme, path: &str) -> String {
+    match (bound, scheme) {
+        (Some(bound), Scheme::Http) => format!("http://{bound}{path}"),
+        (Some(bound), Scheme::Https) => format!("https://{bound}{path}"),
+        (None, _) => format!("http+unix:{} (path {path})", shown(address)),
+    }
+}
+
+/// What somebody should know who lets other machines in (Rule S3: MCP 2025-11-25, Transports).
+pub(super) fn warning(bound: Option<SocketAddr>, scheme: Scheme) -> Option<String> {
+    let bound = bound.filter(|bound| !bound.ip().to_canonical().is_loopback())?;
+    let open = match scheme {
+        Scheme::Http => ", and without TLS (--tls-cert) everybody on the way reads along",
+        Scheme::Https => "",
+    };
+    Some(format!(
+        "WARNING: {bound} is not loopback: other machines can use this server, and all it can do{open}; \
+         --require-bearer-env VAR keeps strangers out"
+    ))
+}
