@@ -1,18 +1,33 @@
 //! The client side: one upstream, its address and credentials, a pool of connections to it.
 //!
-//! A request is sent once. Nothing here sends a body again, follows a redirect on its own or decides what
-//! an answer means.
+//! A request is sent once. Nothing here sends a body again, follows a redirect on its own, decodes a body or
+//! decides what an answer means.
 
-use std::{io, time::Duration};
+mod connect;
+mod trust;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use http::{HeaderMap, Uri, header, uri::PathAndQuery};
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::Instant;
+use tower_service::Service as _;
+
 use super::{Body, Incoming};
+use crate::clock;
+use connect::{Connector, TooSlow};
 
 /// What is needed to reach an upstream.
 #[derive(Debug, Clone)]
@@ -20,43 +35,80 @@ use super::{Body, Incoming};
 pub struct Config {
     /// The server's endpoint; absolute, with the scheme `http` or `https`.
     pub url: Uri,
-    /// Headers that every request carries, over the ones it has.
+    /// Headers that every request to the endpoint's origin carries, over the ones it has.
     pub headers: HeaderMap,
+    /// Files of root certificates to believe, beside the system's.
+    pub ca: Vec<PathBuf>,
     /// How long connecting may take, name look-up and TLS included.
     pub connect_timeout: Duration,
+    /// How long a server may take from the request to the answer's headers. `None`, the default: for ever,
+    /// because tools and humans may take hours.
+    pub response_timeout: Option<Duration>,
     /// How long an idle connection is kept. Servers close theirs after 5 s commonly, and a request that
     /// meets the end of its connection may not be sent again.
     pub idle_timeout: Duration,
+    /// Most idle connections. Raising it costs the buffers of each, about 16 KiB.
+    pub max_idle: usize,
 }
 
 /// A pool of connections to one upstream.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<HttpConnector>, Body>,
-    url: Uri,
-    headers: HeaderMap,
+    inner: legacy::Client<Connector, Body>,
+    connector: Connector,
+    shared: Arc<Shared>,
 }
 
-/// Why there is no answer.
+#[derive(Debug)]
+struct Shared {
+    url: Uri,
+    headers: HeaderMap,
+    response_timeout: Option<Duration>,
+    started: Instant,
+    /// When the latest answer came, in milliseconds after `started`, plus one. 0: none has.
+    answered: AtomicU64,
+}
+
+/// Why there is no answer. The upstream is to blame, or what is between us and it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// No connection came about; nothing was sent.
-    #[error("cannot connect to {url}: {source}")]
+    #[error("cannot connect to {}: {}", Named(url), Chain(&**source))]
     Connect {
         /// Where to.
         url: Uri,
         /// What the system or the TLS library says.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// It took longer than it may.
+    #[error("{} {} within {} ms", Named(url), waited.what(), after.as_millis())]
+    Timeout {
+        /// Where to.
+        url: Uri,
+        /// For what.
+        waited: Waited,
+        /// The limit.
+        after: Duration,
     },
     /// The exchange broke off before the answer's headers; the request may have been taken.
-    #[error("{url} broke off before it answered: {source}")]
+    #[error("{} broke off before it answered: {}", Named(url), Chain(&**source))]
     Broken {
         /// Where to.
         url: Uri,
         /// What happened.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn StdError + Send + Sync>,
     },
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else to wait for")]
+pub enum Waited {
+    /// A connection, name look-up and TLS included. Nothing was sent.
+    Connection,
+    /// The answer's headers. The request may have been taken.
+    Answer,
 }
 
 impl Config {
@@ -66,8 +118,11 @@ impl Config {
         Self {
             url,
             headers: HeaderMap::new(),
+            ca: Vec::new(),
             connect_timeout: Duration::from_secs(10),
+            response_timeout: None,
             idle_timeout: Duration::from_secs(4),
+            max_idle: 256,
         }
     }
 }
@@ -77,44 +132,39 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the system's root certificates cannot be read and the endpoint needs them.
+    /// If certificates that are needed cannot be read, or the environment names a proxy we cannot speak to.
     pub fn new(config: Config) -> io::Result<Self> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        // Nagle's algorithm holds small writes back for up to 40 ms.
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(config.connect_timeout));
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()?
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(http);
+        let tls = trust::tls(config.url.scheme_str() == Some("https"), &config.ca)?;
+        let connector = Connector::new(&config, tls)?;
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.idle_timeout)
+            .pool_max_idle_per_host(config.max_idle)
             .retry_canceled_requests(false)
-            .build(connector);
-        Ok(Self { inner, url: config.url, headers: config.headers })
+            .build(connector.clone());
+        let Config { url, headers, response_timeout, .. } = config;
+        let shared = Shared { url, headers, response_timeout, started: clock::now(), answered: AtomicU64::new(0) };
+        Ok(Self { inner, connector, shared: Arc::new(shared) })
     }
 
     /// The server's endpoint.
     #[must_use]
     pub fn url(&self) -> &Uri {
-        &self.url
+        &self.shared.url
     }
 
     /// The endpoint with another path and query: `/.well-known/…` at the same origin.
     #[must_use]
     pub fn at(&self, path: PathAndQuery) -> Uri {
-        let mut parts = self.url.clone().into_parts();
+        let mut parts = self.url().clone().into_parts();
         parts.path_and_query = Some(path);
         // An absolute URI stays one with any other path.
-        Uri::from_parts(parts).unwrap_or_else(|_| self.url.clone())
+        Uri::from_parts(parts).unwrap_or_else(|_| self.url().clone())
     }
 
-    /// Sends one request, whose URI must be absolute, and waits for the answer's headers. The configured
-    /// headers are set, and `Host` is the URI's authority (Rule S5).
+    /// Sends one request, whose URI must be absolute, and waits for the answer's headers. `Host` is the URI's
+    /// authority (Rule S5). The configured headers, credentials among them, are set if the URI is of the endpoint's
+    /// origin, and never for another (mcp-rules §3.22).
     ///
     /// # Errors
     ///
@@ -125,22 +175,178 @@ impl Client {
     /// Dropping the future, or the answer's body before its end, breaks the exchange off: the upstream sees
     /// the connection or the stream close.
     pub async fn send(&self, mut request: http::Request<Body>) -> Result<http::Response<Incoming>, SendError> {
+        let url = request.uri().clone();
         let headers = request.headers_mut();
         headers.remove(header::HOST);
-        for (name, value) in &self.headers {
-            set(headers, name, value);
-        }
-        let url = request.uri().clone();
-        self.inner.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                SendError::Connect { url, source: error.into() }
-            } else {
-                SendError::Broken { url, source: error.into() }
+        if is_same_origin(&url, self.url()) {
+            for (name, value) in &self.shared.headers {
+                headers.insert(name, value.clone());
             }
-        })
+        }
+        if let Some(authorization) = self.connector.proxy_authorization(&url) {
+            headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
+        }
+        let answer = self.inner.request(request);
+        let answer = match self.shared.response_timeout {
+            None => answer.await,
+            Some(after) => match tokio::time::timeout(after, answer).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(SendError::Timeout { url, waited: Waited::Answer, after }),
+            },
+        };
+        match answer {
+            Ok(answer) => {
+                self.shared.note_answer();
+                Ok(answer)
+            }
+            Err(error) if error.is_connect() => Err(unconnected(url, error.into())),
+            Err(error) => Err(SendError::Broken { url, source: error.into() }),
+        }
+    }
+
+    /// Whether the upstream can be reached: an answer came within the last 10 s, or else a connection comes
+    /// about now, TLS included. Sends no message.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Connect`] or [`SendError::Timeout`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping the future closes the connection, if there is one.
+    pub async fn reachable(&self) -> Result<(), SendError> {
+        if self.shared.answered_within(RECENT) {
+            return Ok(());
+        }
+        let url = self.url().clone();
+        match self.connector.clone().call(url.clone()).await {
+            Ok(_connection) => Ok(()),
+            Err(error) => Err(unconnected(url, error)),
+        }
     }
 }
 
-fn set(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
-    headers.insert(name, value.clone());
+impl Shared {
+    fn note_answer(&self) {
+        let millis = clock::now().saturating_duration_since(self.started).as_millis();
+        self.answered.store(u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+    }
+
+    fn answered_within(&self, recent: Duration) -> bool {
+        let Some(millis) = self.answered.load(Ordering::Relaxed).checked_sub(1) else { return false };
+        clock::now().saturating_duration_since(self.started) <= Duration::from_millis(millis) + recent
+    }
+}
+
+impl SendError {
+    /// Where the request was to go, without credentials and query.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        let (Self::Connect { url, .. } | Self::Timeout { url, .. } | Self::Broken { url, .. }) = self;
+        Named(url).to_string()
+    }
+
+    /// What went wrong, without saying where.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Connect { source, .. } => format!("cannot connect: {}", Chain(&**source)),
+            Self::Timeout { waited, .. } => waited.what().to_owned(),
+            Self::Broken { source, .. } => format!("broke off before it answered: {}", Chain(&**source)),
+        }
+    }
+}
+
+impl Waited {
+    /// What did not happen.
+    #[must_use]
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Connection => "could not be connected to",
+            Self::Answer => "did not answer",
+        }
+    }
+}
+
+/// Whether both are of one scheme, host and port.
+#[must_use]
+pub fn is_same_origin(one: &Uri, other: &Uri) -> bool {
+    let port = |url: &Uri| url.port_u16().unwrap_or_else(|| if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let host = |url: &Uri| url.host().map(str::to_ascii_lowercase);
+    one.scheme() == other.scheme() && host(one) == host(other) && port(one) == port(other)
+}
+
+fn unconnected(url: Uri, source: Box<dyn StdError + Send + Sync>) -> SendError {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&*source);
+    while let Some(error) = cause {
+        if let Some(TooSlow(after)) = error.downcast_ref() {
+            return SendError::Timeout { url, waited: Waited::Connection, after: *after };
+        }
+        cause = error.source();
+    }
+    SendError::Connect { url, source }
+}
+
+/// A URL for a log or an error: a query may hold what is secret.
+struct Named<'a>(&'a Uri);
+
+/// An error with its causes. What only says that there is a cause is left out.
+struct Chain<'a>(&'a (dyn StdError + 'static));
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.0.host().unwrap_or_default();
+        write!(f, "{}://{host}", self.0.scheme_str().unwrap_or_default())?;
+        if let Some(port) = self.0.port_u16() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.0.path())
+    }
+}
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut error = self.0;
+        if let (Some(cause), true) = (error.source(), error.is::<legacy::Error>()) {
+            error = cause;
+        }
+        write!(f, "{error}")?;
+        let mut said = error.to_string();
+        while let Some(cause) = error.source() {
+            let what = cause.to_string();
+            if !said.contains(&what) {
+                write!(f, ": {what}")?;
+                said = what;
+            }
+            error = cause;
+        }
+        Ok(())
+    }
+}
+
+/// How long an answer shows that the upstream is there.
+const RECENT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same = |one: &str, other: &str| is_same_origin(&one.parse().unwrap(), &other.parse().unwrap());
+        assert!(same("https://A.example/mcp", "https://a.example:443/x"));
+        assert!(same("http://[::1]:8080/", "http://[::1]:8080/mcp"));
+        assert!(!same("https://a.example/", "http://a.example/"));
+        assert!(!same("https://a.example/", "https://a.example:8443/"));
+        assert!(!same("https://a.example/", "https://b.example/"));
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_is_not_there_is_named_with_the_cause_and_without_its_query() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = Client::new(Config::new(format!("http://{nobody}/mcp?key=secret").parse().unwrap())).unwrap();
+        let error = client.reachable().await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot connect to http://{nobody}/mcp: ")), "{error}");
+        assert!(error.contains("refused") && !error.contains("secret"), "{error}");
+    }
 }

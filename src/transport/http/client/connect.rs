@@ -1,0 +1,201 @@
+//! How a connection to the upstream comes about: directly or through a proxy, with TLS or without, in time.
+//!
+//! Proxies are those of the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either
+//! case), as curl reads them, with one exception: what runs on this machine is never asked for through a proxy.
+//! Only proxies that speak HTTP without TLS are known.
+
+use std::{
+    io,
+    net::IpAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{
+    client::{
+        legacy::connect::{Connected, Connection, HttpConnector, proxy::Tunnel},
+        proxy::matcher::{Intercept, Matcher},
+    },
+    rt::TokioIo,
+};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::Config;
+
+/// Makes connections, TLS included, within the time they may take.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    tls: HttpsConnector<Route>,
+    proxy: Option<Intercept>,
+    timeout: Duration,
+}
+
+/// Makes what TLS, if there is any, is spoken over.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    tcp: HttpConnector,
+    /// The proxy before the upstream; only one origin is ever asked for.
+    proxy: Option<Intercept>,
+}
+
+/// A connection to the upstream, or to a proxy before it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    tcp: TokioIo<TcpStream>,
+    /// Whether requests name the whole URL, because a proxy reads them.
+    is_proxied: bool,
+}
+
+/// A connection took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection within {0:?}")]
+pub(super) struct TooSlow(pub(super) Duration);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+
+impl Connector {
+    /// # Errors
+    ///
+    /// If the environment names a proxy that we cannot speak to.
+    pub(super) fn new(config: &Config, tls: rustls::ClientConfig) -> io::Result<Self> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        // Nagle's algorithm holds small writes back for up to 40 ms.
+        tcp.set_nodelay(true);
+        // Streams may be silent for hours, and somebody on the way may forget them without a word.
+        tcp.set_keepalive(Some(KEEP_ALIVE));
+        let proxy = if is_here(&config.url) { None } else { Matcher::from_env().intercept(&config.url) };
+        if let Some(url) = proxy.as_ref().map(Intercept::uri)
+            && url.scheme_str() != Some("http")
+        {
+            let (scheme, host) = (url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default());
+            let line =
+                format!("the environment names the proxy {scheme}://{host}, but only http:// is supported there");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, line));
+        }
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2();
+        Ok(Self {
+            tls: builder.wrap_connector(Route { tcp, proxy: proxy.clone() }),
+            proxy,
+            timeout: config.connect_timeout,
+        })
+    }
+
+    /// What a request has to carry for a proxy that reads it; one that gets a tunnel is told otherwise.
+    pub(super) fn proxy_authorization(&self, url: &Uri) -> Option<&HeaderValue> {
+        self.proxy.as_ref().filter(|_| url.scheme_str() == Some("http"))?.basic_auth()
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<Stream>;
+    type Error = BoxError;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tls.poll_ready(cx)
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let (connecting, timeout) = (self.tls.call(url), self.timeout);
+        Box::pin(async move {
+            tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| Err(TooSlow(timeout).into()))
+        })
+    }
+}
+
+impl Service<Uri> for Route {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = Connecting<Stream>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(cx).map_err(BoxError::from)
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let Some(proxy) = &self.proxy else {
+            let connecting = self.tcp.call(url);
+            return Box::pin(async move { Ok(Stream { tcp: connecting.await?, is_proxied: false }) });
+        };
+        if url.scheme_str() == Some("https") {
+            let tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
+            let mut tunnel = match proxy.basic_auth() {
+                Some(auth) => tunnel.with_auth(auth.clone()),
+                None => tunnel,
+            };
+            let connecting = tunnel.call(url);
+            return Box::pin(async move { Ok(Stream { tcp: connecting.await?, is_proxied: false }) });
+        }
+        let connecting = self.tcp.call(proxy.uri().clone());
+        Box::pin(async move { Ok(Stream { tcp: connecting.await?, is_proxied: true }) })
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new().proxy(self.is_proxied)
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
+    }
+}
+
+/// Whether `url` names this machine, by its loopback addresses or the name for them (RFC 6761, 6.3).
+fn is_here(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// How long a connection may be silent before the system asks whether the other end is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_here() {
+        for here in ["http://localhost:1/", "http://127.8.9.1/", "https://[::1]:4/mcp", "http://LOCALHOST/"] {
+            assert!(is_here(&here.parse().unwrap()), "{here}");
+        }
+        for there in ["http://localhost.example/", "http://10.0.0.1/", "https://example.com/", "http://[fe80::1]/"] {
+            assert!(!is_here(&there.parse().unwrap()), "{there}");
+        }
+    }
+}
