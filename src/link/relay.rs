@@ -1,34 +1,94 @@
 //! HTTP to HTTP: one exchange in, one exchange out, bodies streamed both ways.
 //!
-//! No task, no queue and no buffer of its own: what one side sends is what the other side is sent, and a
-//! side that does not read keeps the other from writing. Statuses and headers are kept but for those that
-//! belong to one connection. When the client is gone, the upstream's exchange is closed, as the client
-//! itself would have done; when the upstream breaks off, so does the client's.
+//! No task and no queue of its own: what one side sends is what the other side is sent, and a side that does
+//! not read keeps the other from writing. Statuses and headers are kept but for those that belong to one
+//! connection ([`headers`]). Bodies are looked at as they pass ([`asked`], [`answered`]) and never changed.
+//!
+//! When the client is gone, the upstream's exchange is closed, as the client itself would have done
+//! (mcp-rules C5, G8: what that means is for the upstream). When the upstream breaks off, so does the client's
+//! answer. Nothing is sent twice, and redirects are not followed: they are passed on as they are.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+mod answered;
+mod asked;
+mod headers;
 
-use crate::transport::http::{Body, Client, Request, Response, SendError};
+use std::{fmt, pin::pin};
+
+use bytes::BytesMut;
+use futures::future::{Either, select};
+use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::PathAndQuery};
+use http_body::Body as _;
+use shadowcat_codecs::Limits;
+use tokio::sync::oneshot;
+
+use crate::{
+    session::{Reason, Reply},
+    transport::http::{
+        Body, Client, Incoming, Request, RequestBody, Response, SendError,
+        client::{Waited, is_same_origin},
+    },
+};
+use answered::{Answered, Seen};
+use asked::Asked;
 
 /// A relay to one upstream.
 #[derive(Debug)]
 pub struct Relay {
     client: Client,
+    options: Options,
+}
+
+/// How a relay treats what passes.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// What a message may be, in both directions.
+    pub limits: Limits,
+    /// What is done about a request that contradicts itself.
+    pub header_check: HeaderCheck,
+    /// How clients name us, if they log in with OAuth.
+    pub public_url: Option<Uri>,
+}
+
+/// What is done about a request whose mirrored headers do not say what its body says, or that is no JSON, or that
+/// holds a routing key twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::exhaustive_enums, reason = "a link must say what it does in each")]
+pub enum HeaderCheck {
+    /// Answered with an error; the upstream never has the whole message.
+    Strict,
+    /// Logged; the upstream decides.
+    #[default]
+    Warn,
+    /// Not looked at.
+    Off,
 }
 
 impl Relay {
     /// A relay to the client's upstream.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, options: Options) -> Self {
+        Self { client, options }
     }
 
-    /// Passes one exchange on to the upstream's endpoint.
+    /// Passes one exchange on to the upstream's endpoint. A query is added to the endpoint's own.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the upstream's exchange.
     pub async fn exchange(&self, request: Request) -> Response {
-        let url = self.client.url().clone();
+        let url = match request.uri().query() {
+            Some(query) => self.with_query(query),
+            None => self.client.url().clone(),
+        };
         self.pass(request, url).await
     }
 
     /// Passes a request for `/.well-known/…` on to the upstream's origin.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Self::exchange).
     pub async fn well_known(&self, request: Request) -> Response {
         let url = match request.uri().path_and_query() {
             Some(path) => self.client.at(path.clone()),
@@ -37,55 +97,153 @@ impl Relay {
         self.pass(request, url).await
     }
 
+    /// Whether the upstream can be reached, for a readiness probe. Sends no message.
+    ///
+    /// # Errors
+    ///
+    /// [`Client::reachable`]'s.
+    pub async fn reachable(&self) -> Result<(), SendError> {
+        self.client.reachable().await
+    }
+
     async fn pass(&self, request: Request, url: Uri) -> Response {
+        let is_ours = url.path() == self.client.url().path();
         let (parts, body) = request.into_parts();
-        let mut request = http::Request::new(Body::from(body));
+        let is_message = is_ours && parts.method == Method::POST;
+        let (refuse, refused) = oneshot::channel();
+        let body = match self.asked(is_message, &parts.headers, body, refuse) {
+            Ok(body) => body,
+            Err(reason) => return refusal(&reason),
+        };
+        let mut request = http::Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = url;
         *request.headers_mut() = parts.headers;
-        drop_connection_headers(request.headers_mut());
-        match self.client.send(request).await {
-            Ok(response) => {
-                let (mut parts, body) = response.into_parts();
-                drop_connection_headers(&mut parts.headers);
-                Response::from_parts(parts, Body::from(body))
-            }
-            Err(error) => unreachable(&error),
+        headers::clean_request(request.headers_mut());
+        let sending = pin!(self.client.send(request));
+        let answer = match select(sending, refused).await {
+            // What was refused breaks off; why is the better answer.
+            Either::Left((Err(error), mut refused)) => match refused.try_recv() {
+                Ok(reason) => return refusal(&reason),
+                Err(_) => Err(error),
+            },
+            Either::Left((answer, _)) => answer,
+            Either::Right((Ok(reason), _)) => return refusal(&reason),
+            Either::Right((Err(_), sending)) => sending.await,
+        };
+        match answer {
+            Ok(answer) => self.answered(is_ours, answer),
+            Err(error) => unanswered(&error),
         }
+    }
+
+    /// The request's body, watched if it is a message.
+    fn asked(
+        &self,
+        is_message: bool,
+        headers: &HeaderMap,
+        body: RequestBody,
+        refuse: oneshot::Sender<Reason>,
+    ) -> Result<Body, Reason> {
+        let limit = self.options.limits.max_frame_len();
+        if body.size_hint().lower() > limit as u64 {
+            return Err(Reason::MessageTooLarge { limit, at: 0 });
+        }
+        if body.is_end_stream() {
+            return Ok(Body::empty());
+        }
+        let mut check = if is_message { self.options.header_check } else { HeaderCheck::Off };
+        if let (true, Some(found)) = (is_message, headers::content_encoding(headers)) {
+            if check == HeaderCheck::Strict {
+                let (found, supported) = (found.to_owned(), "identity".to_owned());
+                return Err(Reason::UnsupportedEncoding { found, supported });
+            }
+            check = HeaderCheck::Off;
+        }
+        if check == HeaderCheck::Off && body.size_hint().exact().is_some() {
+            return Ok(Body::from(body));
+        }
+        Ok(Body::boxed(Asked::new(body, check, self.options.limits, headers, refuse)))
+    }
+
+    fn answered(&self, is_ours: bool, answer: http::Response<Incoming>) -> Response {
+        let (mut parts, body) = answer.into_parts();
+        headers::clean_response(&mut parts.headers);
+        parts.extensions.clear();
+        self.note_redirect(&parts);
+        if body.is_end_stream() {
+            return Response::from_parts(parts, Body::from(body));
+        }
+        let Options { limits, header_check, .. } = self.options;
+        let media_type = headers::media_type(&parts.headers);
+        let is_plain = is_ours && headers::content_encoding(&parts.headers).is_none();
+        let seen = match media_type {
+            media_type if is_plain && media_type.eq_ignore_ascii_case("text/event-stream") => {
+                Seen::events(header_check, limits)
+            }
+            media_type if is_plain && media_type.eq_ignore_ascii_case("application/json") => {
+                Seen::json(header_check, limits)
+            }
+            _ => Seen::Nothing,
+        };
+        Response::from_parts(parts, Body::boxed(Answered::new(body, seen)))
+    }
+
+    /// A client that follows leaves us, or finds nothing here: whoever started us should name the place.
+    fn note_redirect(&self, parts: &http::response::Parts) {
+        if !parts.status.is_redirection() {
+            return;
+        }
+        let Some(location) = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
+        let is_other =
+            location.parse().is_ok_and(|to: Uri| to.host().is_some() && !is_same_origin(&to, self.client.url()));
+        let path = location.split(['?', '#']).next().unwrap_or_default();
+        let status = parts.status.as_u16();
+        tracing::warn!(status, to = path, is_other_origin = is_other, "the server redirects; give its new URL instead");
+    }
+
+    fn with_query(&self, query: &str) -> Uri {
+        let url = self.client.url();
+        let path = match url.query() {
+            Some(own) => format!("{}?{own}&{query}", url.path()),
+            None => format!("{}?{query}", url.path()),
+        };
+        // Both parts come out of URIs.
+        PathAndQuery::try_from(path).map_or_else(|_| url.clone(), |path| self.client.at(path))
     }
 }
 
-fn unreachable(error: &SendError) -> Response {
-    tracing::warn!(%error, "no answer from the upstream");
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::BAD_GATEWAY;
+/// An answer of ours, because there is none of the upstream's.
+fn unanswered(error: &SendError) -> Response {
+    tracing::warn!(%error, "no answer from the server");
+    refusal(&match error {
+        SendError::Timeout { waited, after, .. } => {
+            let what = match waited {
+                Waited::Connection => format!("connecting to {}", error.destination()),
+                Waited::Answer => format!("the answer of {}", error.destination()),
+            };
+            Reason::Timeout { what, after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }
+        }
+        _ => Reason::ServerUnreachable { what: error.cause(), url: error.destination() },
+    })
+}
+
+/// An HTTP error with a JSON-RPC error without id: it may be that nobody has read one (rule F6).
+fn refusal(reason: &Reason) -> Response {
+    let mut body = BytesMut::new();
+    Reply::without_id(reason.clone()).write(&mut body);
+    let mut response = Response::new(Body::from(body.freeze()));
+    *response.status_mut() = reason.status();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-/// Removes what belongs to one connection only (RFC 9110, 7.6.1).
-fn drop_connection_headers(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value: &HeaderValue| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in &named {
-        headers.remove(name);
-    }
-    for name in &CONNECTION_HEADERS {
-        headers.remove(name);
+impl fmt::Display for HeaderCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Strict => "strict",
+            Self::Warn => "warn",
+            Self::Off => "off",
+        })
     }
 }
-
-const CONNECTION_HEADERS: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];

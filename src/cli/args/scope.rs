@@ -67,7 +67,13 @@ const SCOPES: &[(&str, Needs)] = &[
     ("write_timeout", Needs::Listen),
     ("idle_timeout", Needs::Listen),
     ("max_connections", Needs::Listen),
+    ("header", Needs::Url),
+    ("bearer_env", Needs::Url),
+    ("ca", Needs::Url),
     ("connect_timeout", Needs::Url),
+    ("response_timeout", Needs::Url),
+    ("header_check", Needs::ListenAndUrl),
+    ("public_url", Needs::ListenAndUrl),
 ];
 
 #[cfg(test)]

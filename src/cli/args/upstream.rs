@@ -1,16 +1,150 @@
 //! Arguments that say how a server over HTTP is reached.
 
-use std::time::Duration;
+use std::{env, path::PathBuf, time::Duration};
 
-use clap::Args as ClapArgs;
+use clap::{ArgAction, Args as ClapArgs, ValueEnum};
+use http::{HeaderName, HeaderValue, Uri, header};
+use shadowcat::{link::relay::HeaderCheck, transport::http::client};
 
 use super::parse_duration;
+use crate::cli::exit::{Failure, USAGE};
 
 /// Arguments of an upstream that is HTTP.
+///
+/// Proxies are taken from the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Server over HTTP")]
 pub(crate) struct UpstreamArgs {
+    /// Send this header with every request, in place of the client's; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header, action = ArgAction::Append)]
+    pub(crate) header: Vec<(HeaderName, HeaderValue)>,
+
+    /// Send the value of this environment variable as bearer token, in place of the client's
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) bearer_env: Option<String>,
+
+    /// Believe the root certificates in this PEM file too; may be repeated
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) ca: Vec<PathBuf>,
+
     /// How long connecting may take, name look-up and TLS included [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) connect_timeout: Option<Duration>,
+
+    /// How long the server may take to begin its answer [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) response_timeout: Option<Duration>,
+
+    /// What to do where headers and body contradict each other, or a body is no JSON [default: warn]
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) header_check: Option<HeaderCheckName>,
+
+    /// How clients name this proxy, if not by the address in their requests: for logging in with OAuth
+    #[arg(long, value_name = "URL", value_parser = parse_public_url)]
+    pub(crate) public_url: Option<Uri>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HeaderCheckName {
+    /// Answer with an error, and do not let the server have the message
+    Strict,
+    /// Log a line; the server decides
+    Warn,
+    /// Do not look
+    Off,
+}
+
+impl UpstreamArgs {
+    /// What a client for the server at `typed` needs.
+    pub(crate) fn client_config(&self, typed: &str) -> Result<client::Config, Failure> {
+        let mut config = client::Config::new(parse_url(typed).map_err(|line| Failure::new(USAGE, line))?);
+        for (name, value) in &self.header {
+            config.headers.append(name, value.clone());
+        }
+        if let Some(variable) = &self.bearer_env {
+            config.headers.insert(header::AUTHORIZATION, bearer(variable)?);
+        }
+        config.ca.clone_from(&self.ca);
+        config.connect_timeout = self.connect_timeout.unwrap_or(config.connect_timeout);
+        config.response_timeout = self.response_timeout;
+        Ok(config)
+    }
+}
+
+impl From<HeaderCheckName> for HeaderCheck {
+    fn from(name: HeaderCheckName) -> Self {
+        match name {
+            HeaderCheckName::Strict => Self::Strict,
+            HeaderCheckName::Warn => Self::Warn,
+            HeaderCheckName::Off => Self::Off,
+        }
+    }
+}
+
+fn bearer(variable: &str) -> Result<HeaderValue, Failure> {
+    let unusable = |what: &str| Failure::new(USAGE, format!("--bearer-env: {variable} {what}"));
+    let token = env::var(variable).map_err(|_| unusable("is not set, or is not text"))?;
+    if token.trim().is_empty() {
+        return Err(unusable("is empty"));
+    }
+    let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
+    let mut value = value.map_err(|_| unusable("holds bytes that a header cannot carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn parse_header(typed: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = typed.split_once(':').ok_or("want 'NAME: VALUE'")?;
+    let name: HeaderName = name.trim().parse().map_err(|_| format!("'{}' is no header's name", name.trim()))?;
+    if OURS.contains(&name) {
+        return Err(format!("{name} is not for you to set: it belongs to the connection"));
+    }
+    let mut value =
+        HeaderValue::try_from(value.trim()).map_err(|_| "the value holds bytes that a header cannot carry")?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+fn parse_url(typed: &str) -> Result<Uri, String> {
+    let url: Uri = typed.parse().map_err(|error| format!("'{typed}' is no URL: {error}"))?;
+    let authority = url.authority().map(http::uri::Authority::as_str);
+    match (url.scheme_str(), authority) {
+        (Some("http" | "https"), Some(authority)) if authority.contains('@') => {
+            Err("credentials do not belong into a URL, where others see them: use --bearer-env or --header".to_owned())
+        }
+        (Some("http" | "https"), Some(_)) => Ok(url),
+        _ => Err(format!("'{typed}' is no URL; want http://… or https://…")),
+    }
+}
+
+fn parse_public_url(typed: &str) -> Result<Uri, String> {
+    let url = parse_url(typed)?;
+    if url.query().is_some() { Err("want a URL without a query".to_owned()) } else { Ok(url) }
+}
+
+const OURS: [HeaderName; 6] =
+    [header::CONNECTION, header::CONTENT_LENGTH, header::HOST, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_is_split_at_the_first_colon_and_never_shown() {
+        let (name, value) = parse_header("X-Key: a: b ").unwrap();
+        assert_eq!((name.as_str(), value.as_bytes()), ("x-key", &b"a: b"[..]));
+        assert!(!format!("{value:?}").contains("a: b"));
+        for wrong in ["X-Key", ": x", "a b: c", "Host: x", "content-length: 3", "X: a\nb"] {
+            assert!(parse_header(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn url_is_absolute_and_holds_no_credentials() {
+        assert!(parse_url("https://a.example/mcp?x=1").is_ok());
+        for wrong in ["ftp://a/", "/mcp", "a.example", "https://user:word@a.example/"] {
+            assert!(parse_url(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_public_url("https://a.example/mcp?x=1").is_err());
+    }
 }

@@ -15,16 +15,16 @@ use futures::future::{Either, select};
 use shadowcat::{
     link::{
         endpoint::{Endpoint, Link, Upstream},
-        relay::Relay,
+        relay::{self, Relay},
     },
     telemetry::{Log, LogFormat},
-    transport::http::{Client, Listener, client},
+    transport::http::{Client, Listener},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{
-    args::ProxyArgs,
+    args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME, USAGE},
 };
 use listener::Plan;
@@ -33,21 +33,19 @@ use listener::Plan;
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let plan = Plan::new(&args.listen, args.drain_timeout)?;
-    let upstream = upstream(&args)?;
+    let link = relay(&args)?;
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
-    let served = runtime.block_on(served(plan, upstream, format));
+    let served = runtime.block_on(served(plan, link, format));
     runtime.shutdown_background();
     log.finish();
     served.map(|()| ExitCode::SUCCESS).map_err(|failure| failure.with_format(format))
 }
 
-async fn served(plan: Plan, upstream: client::Config, format: LogFormat) -> Result<(), Failure> {
+async fn served(plan: Plan, link: Link, format: LogFormat) -> Result<(), Failure> {
     let drain = CancellationToken::new();
     let Plan { address, path, config, scheme } = plan;
-    let known = Upstream::new(&upstream.url);
-    let client = Client::new(upstream).map_err(|error| broken("cannot read the system's certificates", &error))?;
-    let endpoint = Endpoint::new(path.clone(), Link::Relay(Relay::new(client), known), drain.clone());
+    let endpoint = Endpoint::new(path.clone(), link, drain.clone());
     // Before anybody can know that we are here, so that a signal always finds us listening to it.
     let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
     let listener = Listener::bind(&address, config)
@@ -71,15 +69,16 @@ async fn served(plan: Plan, upstream: client::Config, format: LogFormat) -> Resu
     Ok(())
 }
 
-fn upstream(args: &ProxyArgs) -> Result<client::Config, Failure> {
-    let typed = args.url.as_deref().unwrap_or_default();
-    let url: http::Uri = typed.parse().map_err(|error| Failure::new(USAGE, format!("'{typed}' is no URL: {error}")))?;
-    if !matches!(url.scheme_str(), Some("http" | "https")) || url.authority().is_none() {
-        return Err(Failure::new(USAGE, format!("'{typed}' is no URL; want http://… or https://…")));
-    }
-    let mut config = client::Config::new(url);
-    config.connect_timeout = args.upstream.connect_timeout.unwrap_or(config.connect_timeout);
-    Ok(config)
+fn relay(args: &ProxyArgs) -> Result<Link, Failure> {
+    let config = args.upstream.client_config(args.url.as_deref().unwrap_or_default())?;
+    let upstream = Upstream::new(&config.url);
+    let client = Client::new(config)
+        .map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))?;
+    let mut options = relay::Options::default();
+    options.limits = frame_limits(args.max_frame_len)?;
+    options.header_check = args.upstream.header_check.map_or(options.header_check, Into::into);
+    options.public_url.clone_from(&args.upstream.public_url);
+    Ok(Link::Relay(Relay::new(client, options), upstream))
 }
 
 /// Says something whatever is logged: whoever let the system choose a port has to know it.

@@ -1,0 +1,251 @@
+//! An answer's body on its way to the client: the upstream's bytes, and a break where the upstream breaks off.
+//!
+//! What is ready leaves together: an HTTP library hands out the chunks of one read one at a time, and a write for
+//! each would cost a system call a token. Pieces below [`MAX_COPIED`] are put into one (a named copy), larger
+//! ones are passed on. Nobody waits for more to come; before a gathered piece of an event stream leaves, the task
+//! that reads the upstream gets one turn, if it is ready, to hand out the rest of its read.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use shadowcat_codecs::{
+    FrameError, Limits,
+    envelope::{EnvelopeError, EnvelopeScan},
+    sse::{EventTable, SseDecoder},
+};
+
+use super::HeaderCheck;
+use crate::transport::http::{Incoming, body::BodyError};
+
+/// The body.
+pub(super) struct Answered {
+    body: Incoming,
+    seen: Seen,
+    /// One piece that waits alone; then `gathered` is empty.
+    first: Bytes,
+    /// Small pieces in one.
+    gathered: BytesMut,
+    /// What comes behind what is gathered.
+    next: Option<Result<Bytes, BodyError>>,
+    /// Whether the upstream's task had its turn since the latest piece.
+    has_yielded: bool,
+    is_ended: bool,
+}
+
+/// What is looked at, and how far.
+pub(super) enum Seen {
+    /// Nothing: encoded, or of a type that holds no messages.
+    Nothing,
+    /// One message.
+    Json(Box<Messages>),
+    /// A stream of events, each a message.
+    Events(Box<Messages>, Box<SseDecoder>, EventTable),
+}
+
+/// Looks at messages and counts.
+pub(super) struct Messages {
+    limits: Limits,
+    /// `None`: only lengths are looked at.
+    scan: Option<EnvelopeScan>,
+    len: u64,
+    refused_count: u64,
+}
+
+impl Messages {
+    fn new(check: HeaderCheck, limits: Limits) -> Box<Self> {
+        let scan = (check != HeaderCheck::Off).then(|| EnvelopeScan::new(limits));
+        Box::new(Self { limits, scan, len: 0, refused_count: 0 })
+    }
+
+    fn conclude(&mut self, len: u64) {
+        let Some(scan) = &mut self.scan else { return };
+        match scan.finish() {
+            Ok(envelope) => tracing::debug!(kind = ?envelope.kind(), len, "server to client"),
+            Err(error) => self.note(error, len),
+        }
+        if let Some(scan) = &mut self.scan {
+            scan.reset();
+        }
+    }
+
+    /// One line an exchange; the client decides what it makes of the message.
+    fn note(&mut self, error: EnvelopeError, len: u64) {
+        if self.refused_count == 0 {
+            tracing::warn!(%error, len, "the server sent what is no plain message; passed on");
+        }
+        self.refused_count += 1;
+    }
+}
+
+impl Seen {
+    pub(super) fn json(check: HeaderCheck, limits: Limits) -> Self {
+        Self::Json(Messages::new(check, limits))
+    }
+
+    pub(super) fn events(check: HeaderCheck, limits: Limits) -> Self {
+        Self::Events(Messages::new(check, limits), Box::new(SseDecoder::new(limits)), EventTable::new())
+    }
+
+    /// Looks at a piece. `Err`: a message in it is longer than the limit.
+    fn look(&mut self, piece: &Bytes) -> Result<(), FrameError> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Json(messages) => {
+                let limit = messages.limits.max_frame_len();
+                messages.len += piece.len() as u64;
+                if messages.len > limit as u64 {
+                    return Err(FrameError::MessageTooLarge { limit, at: 0 });
+                }
+                if let Some(scan) = &mut messages.scan {
+                    scan.feed(piece);
+                }
+                Ok(())
+            }
+            Self::Events(messages, decoder, table) => {
+                let mut piece = piece.clone();
+                while let Some(batch) = decoder.push(&mut piece, table)? {
+                    for event in batch.iter() {
+                        // Empty data is no message (rule G7), nor is an event of another type.
+                        let (data, is_message) = (event.data(), event.event() == b"message");
+                        if let (true, false, Some(scan)) = (is_message, data.is_empty(), &mut messages.scan) {
+                            scan.feed(data);
+                            messages.conclude(data.len() as u64);
+                        }
+                    }
+                    table.recycle(batch);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if let Self::Json(messages) = self
+            && messages.len > 0
+        {
+            let len = std::mem::take(&mut messages.len);
+            messages.conclude(len);
+        }
+    }
+}
+
+impl Answered {
+    pub(super) fn new(body: Incoming, seen: Seen) -> Self {
+        Self {
+            body,
+            seen,
+            first: Bytes::new(),
+            gathered: BytesMut::new(),
+            next: None,
+            has_yielded: false,
+            is_ended: false,
+        }
+    }
+
+    /// Takes a piece in. Returns whether what is there is to leave now.
+    fn take_in(&mut self, piece: Bytes) -> bool {
+        self.has_yielded = false;
+        if let Err(error) = self.seen.look(&piece) {
+            tracing::warn!(%error, "the server's answer is broken off");
+            self.next = Some(Err(BodyError::Aborted(error.to_string())));
+            return true;
+        }
+        if self.body.is_end_stream() {
+            self.seen.end();
+        }
+        let has_some = !self.first.is_empty() || !self.gathered.is_empty();
+        if !has_some {
+            let is_large = piece.len() > MAX_COPIED;
+            self.first = piece;
+            return is_large;
+        }
+        if piece.len() > MAX_COPIED || self.first.len() + self.gathered.len() + piece.len() > MAX_GATHERED {
+            self.next = Some(Ok(piece));
+            return true;
+        }
+        let first = std::mem::take(&mut self.first);
+        self.gathered.reserve(first.len() + piece.len());
+        self.gathered.extend_from_slice(&first);
+        self.gathered.extend_from_slice(&piece);
+        false
+    }
+
+    /// What is to leave now, if anything.
+    fn leave(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        if !self.first.is_empty() {
+            return Some(Ok(Frame::data(std::mem::take(&mut self.first))));
+        }
+        if !self.gathered.is_empty() {
+            return Some(Ok(Frame::data(self.gathered.split().freeze())));
+        }
+        self.next.take().map(|next| next.map(Frame::data))
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.first.is_empty() || !self.gathered.is_empty() || self.next.is_some()
+    }
+
+    /// Whether the upstream's task should have a turn before what is gathered leaves.
+    fn should_yield(&mut self) -> bool {
+        let is_stream = matches!(self.seen, Seen::Events(..));
+        is_stream && !std::mem::replace(&mut self.has_yielded, true)
+    }
+}
+
+impl HttpBody for Answered {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.next.is_some() {
+            return Poll::Ready(this.leave());
+        }
+        while !this.is_ended {
+            match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers belong to the connection, as `Trailer` and `TE` do.
+                    let Ok(piece) = frame.into_data() else { continue };
+                    if !piece.is_empty() && this.take_in(piece) {
+                        break;
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    this.next = Some(Err(error.into()));
+                    break;
+                }
+                Poll::Ready(None) => {
+                    this.seen.end();
+                    this.is_ended = true;
+                }
+                Poll::Pending if !this.has_waiting() => return Poll::Pending,
+                Poll::Pending if this.should_yield() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => break,
+            }
+            if this.body.is_end_stream() && this.has_waiting() {
+                break;
+            }
+        }
+        Poll::Ready(this.leave())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.has_waiting() && (self.is_ended || self.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.has_waiting() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+/// A larger piece leaves as it came.
+const MAX_COPIED: usize = 4 << 10;
+/// Most bytes that are put into one piece.
+const MAX_GATHERED: usize = 64 << 10;

@@ -1,0 +1,243 @@
+//! A request's body on its way to the upstream: every chunk leaves as it came, and is looked at as it passes.
+//!
+//! The scan goes on from chunk to chunk and nothing is joined, but for a body of several chunks that is no
+//! longer than [`MAX_HEAD_LEN`], so that its mirrored members lie in one piece (a named copy). When a verdict must
+//! come first, the last chunk waits for it: without it, no server has the whole message.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use shadowcat_codecs::{
+    Limits,
+    envelope::{Envelope, EnvelopeError, EnvelopeScan},
+};
+use tokio::sync::oneshot;
+
+use super::HeaderCheck;
+use crate::{
+    session::{
+        Reason, mirror,
+        revision::{Class, Facts, classify},
+    },
+    transport::http::{RequestBody, body::BodyError},
+};
+
+/// The body. Ends as a break where the message is refused; why is sent to whoever waits for the answer.
+pub(super) struct Asked {
+    body: RequestBody,
+    check: HeaderCheck,
+    limits: Limits,
+    scan: EnvelopeScan,
+    headers: HeaderMap,
+    head: Head,
+    /// Bytes that came. Invariant: `len <= limits.max_frame_len()`.
+    len: usize,
+    /// The chunk that waits: for the verdict, or behind the one that waited.
+    held: Option<Bytes>,
+    is_judged: bool,
+    refused: Option<oneshot::Sender<Reason>>,
+}
+
+/// The first chunks, as they came.
+#[derive(Default)]
+struct Head {
+    chunks: Vec<Bytes>,
+    /// Invariant: the sum of the chunks' lengths, and `len <= MAX_HEAD_LEN`.
+    len: usize,
+    is_cut: bool,
+}
+
+impl Asked {
+    /// `headers` are those of the request, for the check against the body.
+    pub(super) fn new(
+        body: RequestBody,
+        check: HeaderCheck,
+        limits: Limits,
+        headers: &HeaderMap,
+        refused: oneshot::Sender<Reason>,
+    ) -> Self {
+        let headers = if check == HeaderCheck::Off { HeaderMap::new() } else { mirrored(headers) };
+        Self {
+            body,
+            check,
+            limits,
+            scan: EnvelopeScan::new(limits),
+            headers,
+            head: Head::default(),
+            len: 0,
+            held: None,
+            is_judged: check == HeaderCheck::Off,
+            refused: Some(refused),
+        }
+    }
+
+    /// Looks at a chunk, and if it is the last one, at the whole.
+    fn look(&mut self, chunk: &Bytes) -> Result<(), Reason> {
+        let limit = self.limits.max_frame_len();
+        if chunk.len() > limit - self.len {
+            return Err(Reason::MessageTooLarge { limit, at: 0 });
+        }
+        self.len += chunk.len();
+        if self.is_judged {
+            return Ok(());
+        }
+        self.scan.feed(chunk);
+        self.head.add(chunk);
+        if self.body.is_end_stream() { self.judge() } else { Ok(()) }
+    }
+
+    /// The verdict about the whole message.
+    fn judge(&mut self) -> Result<(), Reason> {
+        if self.is_judged {
+            return Ok(());
+        }
+        self.is_judged = true;
+        let verdict = self.scan.finish().map_err(reason).and_then(|envelope| self.compare(&envelope));
+        if let (Err(reason), HeaderCheck::Warn) = (&verdict, self.check) {
+            warn(reason, self.len);
+            return Ok(());
+        }
+        verdict
+    }
+
+    /// Whether the headers say what the body says. Only in the modern era do they have to (mcp-rules §2.2).
+    fn compare(&mut self, envelope: &Envelope) -> Result<(), Reason> {
+        let mirrored = [envelope.protocol_version(), envelope.method(), envelope.name(), envelope.uri()];
+        let head_len = self.head.len;
+        if self.head.is_cut && mirrored.into_iter().flatten().any(|span| span.end() > head_len) {
+            let what = format!("method, name, uri or version lies behind the first {MAX_HEAD_LEN} bytes");
+            return Err(Reason::Refused { what });
+        }
+        let head = self.head.joined();
+        let facts = Facts::of(&self.headers).map_err(|mismatch| Reason::HeaderMismatch(Box::new(mismatch)))?;
+        match classify(&facts, envelope, &head)? {
+            Class::Modern { .. } => mirror::check(&self.headers, &head, envelope, None)
+                .map_err(|mismatch| Reason::HeaderMismatch(Box::new(mismatch))),
+            Class::LegacyStart { .. } | Class::LegacyRunning { .. } | Class::LegacyBare => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason) -> BodyError {
+        let why = reason.code();
+        if let Some(refused) = self.refused.take() {
+            // Whoever waited for the answer may have it, or be gone.
+            let _ = refused.send(reason);
+        }
+        BodyError::Aborted(format!("refused with {why}"))
+    }
+}
+
+impl HttpBody for Asked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            if this.body.is_end_stream() && this.is_judged && this.held.is_some() {
+                return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
+            }
+            let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)?) else {
+                if let Err(reason) = this.judge() {
+                    return Poll::Ready(Some(Err(this.refuse(reason))));
+                }
+                return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
+            };
+            // Trailers belong to the connection, as `Trailer` and `TE` do.
+            let Ok(chunk) = frame.into_data() else { continue };
+            if let Err(reason) = this.look(&chunk) {
+                return Poll::Ready(Some(Err(this.refuse(reason))));
+            }
+            let waits = this.check == HeaderCheck::Strict && !this.is_judged;
+            let before = match this.held.take() {
+                None if waits => {
+                    this.held = Some(chunk);
+                    continue;
+                }
+                None => chunk,
+                Some(before) => {
+                    this.held = Some(chunk);
+                    before
+                }
+            };
+            return Poll::Ready(Some(Ok(Frame::data(before))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream() && self.held.is_none() && (self.is_judged || self.len == 0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (mut hint, held) = (self.body.size_hint(), self.held.as_ref().map_or(0, |held| held.len() as u64));
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint.set_lower(hint.lower().saturating_add(held));
+        hint
+    }
+}
+
+impl Head {
+    fn add(&mut self, chunk: &Bytes) {
+        if self.is_cut {
+            return;
+        }
+        let taken = chunk.len().min(MAX_HEAD_LEN - self.len);
+        self.is_cut = taken < chunk.len();
+        self.len += taken;
+        self.chunks.push(chunk.slice(..taken));
+    }
+
+    /// A named copy where there are several chunks.
+    fn joined(&mut self) -> Bytes {
+        let mut chunks = std::mem::take(&mut self.chunks);
+        if chunks.len() <= 1 {
+            return chunks.pop().unwrap_or_default();
+        }
+        let mut joined = BytesMut::with_capacity(self.len);
+        for chunk in &chunks {
+            joined.extend_from_slice(chunk);
+        }
+        joined.freeze()
+    }
+}
+
+/// What [`mirror::check`] and [`Facts`] read of a request's headers.
+fn mirrored(headers: &HeaderMap) -> HeaderMap {
+    let mut mirrored = HeaderMap::new();
+    for name in [mirror::MCP_PROTOCOL_VERSION, mirror::MCP_METHOD, mirror::MCP_NAME, mirror::MCP_SESSION_ID] {
+        for value in headers.get_all(&name) {
+            mirrored.append(name.clone(), value.clone());
+        }
+    }
+    mirrored
+}
+
+/// What is wrong with a message that has no envelope.
+pub(super) fn reason(error: EnvelopeError) -> Reason {
+    match error {
+        EnvelopeError::TooLarge { limit } => Reason::MessageTooLarge { limit: limit as usize, at: 0 },
+        error if error.is_syntax() => Reason::InvalidJson { what: error.to_string(), at: error.at() as u64 },
+        error => Reason::Refused { what: error.to_string() },
+    }
+}
+
+/// One line, without what the message says: values are payload.
+fn warn(reason: &Reason, len: usize) {
+    let code = reason.code();
+    if let Reason::HeaderMismatch(mismatch) = reason {
+        let (header, what) = (mismatch.header(), mismatch.what());
+        tracing::warn!(%header, what, code, len, "a request's header does not say what its body says; passed on");
+    } else {
+        tracing::warn!(%reason, code, len, "a request that this proxy would not have sent; passed on");
+    }
+}
+
+/// How much of a body is kept for the check of its mirrored members, by counted reference.
+pub(super) const MAX_HEAD_LEN: usize = 64 << 10;
