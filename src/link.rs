@@ -10,8 +10,10 @@
 
 pub mod endpoint;
 mod intake;
+pub mod mux;
 mod outbox;
 pub mod pipe;
+mod refused;
 pub mod relay;
 #[cfg(unix)]
 pub mod stdio;

@@ -43,6 +43,17 @@ pub struct Log {
     ended: blocking::Receiver<()>,
 }
 
+/// Passes a server's stderr lines on to ours, with the server's name before each, whatever the level. Each
+/// clone is for one server.
+#[derive(Debug, Clone)]
+pub struct ServerLines {
+    queue: Queue,
+    format: LogFormat,
+    name: String,
+    /// Whether waiting for room makes sense: not if nobody reads our stderr.
+    is_patient: bool,
+}
+
 /// The way to the thread that writes.
 #[derive(Debug, Clone)]
 struct Queue {
@@ -81,14 +92,9 @@ impl Log {
         Self { queue, format, ended }
     }
 
-    /// A taker for a server's stderr lines: each is passed on with `name` before it, whatever the level.
-    pub fn server_lines(&self, name: String) -> impl AsyncFnMut(&[u8]) + use<> {
-        let (queue, format) = (self.queue.clone(), self.format);
-        let mut is_patient = true;
-        async move |line: &[u8]| {
-            let line = server_line(&name, line, format);
-            is_patient = queue.push_or_wait(line, is_patient).await;
-        }
+    /// A taker for the stderr lines of servers called `name`.
+    pub fn server_lines(&self, name: String) -> ServerLines {
+        ServerLines { queue: self.queue.clone(), format: self.format, name, is_patient: true }
     }
 
     /// Writes out what is queued, for a moment at most if nobody reads it.
@@ -100,6 +106,18 @@ impl Log {
         // Both fail only where nobody reads; then there is nobody to write to.
         let _ = self.queue.lines.try_send(Line::End);
         let _ = self.ended.recv_timeout(PATIENCE);
+    }
+}
+
+impl ServerLines {
+    /// Passes one line on. Waits for room, unless nobody has read for long.
+    ///
+    /// # Cancel safety
+    ///
+    /// The line is lost when cancelled.
+    pub async fn pass(&mut self, line: &[u8]) {
+        let line = server_line(&self.name, line, self.format);
+        self.is_patient = self.queue.push_or_wait(line, self.is_patient).await;
     }
 }
 

@@ -3,8 +3,9 @@
 //! | | `-- COMMAND` | `URL` |
 //! |---|---|---|
 //! | **stdin and stdout** | [`pipe`] | dial |
-//! | **`--listen`** | mux | [`http`] |
+//! | **`--listen`** | [`http`] | [`http`] |
 
+mod command;
 mod http;
 mod pipe;
 
@@ -20,14 +21,10 @@ use super::{
 /// Runs the link to its end.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     match (&args.url, args.command.is_empty(), &args.listen.listen) {
-        (Some(_), _, Some(_)) => http::run(args),
+        (Some(_), _, Some(_)) | (None, false, Some(_)) => http::run(args),
         (None, false, None) => pipe::run(args),
         (Some(_), _, None) => {
             let line = "a client on stdin in front of an HTTP server is not supported yet; add --listen ADDR";
-            Err(Failure::new(USAGE, line))
-        }
-        (None, false, Some(_)) => {
-            let line = "HTTP clients in front of a command are not supported yet; leave out --listen";
             Err(Failure::new(USAGE, line))
         }
         (None, true, _) => {

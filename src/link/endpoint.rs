@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   /mcp (or --path)    the link, for GET, POST and DELETE
+//!   /sse  /messages     a mux, if asked to: HTTP+SSE of MCP 2024-11-05
 //!   /healthz            us: we run
 //!   /readyz             us: the upstream can be reached, as far as can be told without talking to it
 //!   /.well-known/*      the link, where its upstream is HTTP: clients find their way to log in there
@@ -10,13 +11,13 @@
 mod listening;
 mod reach;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tokio_util::sync::CancellationToken;
 
-use super::relay::Relay;
+use super::{mux::Mux, relay::Relay};
 use crate::transport::http::{Body, Peer, Request, Response};
 use reach::Reach;
 
@@ -25,7 +26,9 @@ use reach::Reach;
 #[non_exhaustive]
 pub enum Link {
     /// HTTP to HTTP.
-    Relay(Relay, Upstream),
+    Relay(Box<Relay>, Upstream),
+    /// HTTP to children.
+    Mux(Mux),
 }
 
 /// What is known of an upstream that is HTTP.
@@ -42,6 +45,8 @@ pub struct Endpoint {
 struct Shared {
     path: String,
     link: Link,
+    /// Whether the two paths of MCP 2024-11-05 are there too.
+    has_legacy_sse: bool,
     drain: CancellationToken,
 }
 
@@ -54,8 +59,9 @@ impl Upstream {
 }
 
 impl Link {
-    async fn exchange(&self, request: Request) -> Response {
+    async fn exchange(&self, request: Request, peer: Peer) -> Response {
         match self {
+            Self::Mux(mux) => mux.exchange(request, peer).await,
             Self::Relay(relay, Upstream(reach)) => {
                 let response = relay.exchange(request).await;
                 if !response.status().is_server_error() {
@@ -69,6 +75,7 @@ impl Link {
     async fn well_known(&self, request: Request) -> Option<Response> {
         match self {
             Self::Relay(relay, _) => Some(relay.well_known(request).await),
+            Self::Mux(_) => None,
         }
     }
 
@@ -76,6 +83,7 @@ impl Link {
     async fn is_ready(&self) -> bool {
         match self {
             Self::Relay(_, Upstream(reach)) => reach.is_ready().await,
+            Self::Mux(mux) => mux.is_ready(),
         }
     }
 }
@@ -85,14 +93,39 @@ impl Endpoint {
     /// are ended, with a hint when to come back.
     #[must_use]
     pub fn new(path: String, link: Link, drain: CancellationToken) -> Self {
-        Self { shared: Arc::new(Shared { path, link, drain }) }
+        Self { shared: Arc::new(Shared { path, link, has_legacy_sse: false, drain }) }
+    }
+
+    /// Answers HTTP+SSE (MCP 2024-11-05) at `/sse` and `/messages` too, where the upstream is a child.
+    #[must_use]
+    pub fn with_legacy_sse(self) -> Self {
+        let Shared { path, link, drain, .. } = match Arc::try_unwrap(self.shared) {
+            Ok(shared) => shared,
+            // Somebody serves with it already; what is agreed on stays.
+            Err(shared) => return Self { shared },
+        };
+        Self { shared: Arc::new(Shared { path, link, has_legacy_sse: true, drain }) }
+    }
+
+    /// Ends what the link started, once nothing is served any more.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper of the children failed.
+    pub async fn close(&self) -> io::Result<()> {
+        match &self.shared.link {
+            Link::Mux(mux) => mux.close().await,
+            Link::Relay(..) => Ok(()),
+        }
     }
 
     /// Answers one request.
-    pub async fn handle(self, request: Request, _peer: Peer) -> Response {
+    pub async fn handle(self, request: Request, peer: Peer) -> Response {
         let shared = &*self.shared;
         match request.uri().path() {
-            asked if asked == shared.path => shared.mcp(request).await,
+            asked if asked == shared.path => shared.mcp(request, peer).await,
+            asked if shared.has_legacy_sse && asked == SSE => shared.legacy_events(request).await,
+            asked if shared.has_legacy_sse && asked == MESSAGES => shared.legacy_message(request).await,
             HEALTH | READY if !matches!(*request.method(), Method::GET | Method::HEAD) => not_allowed("GET, HEAD"),
             HEALTH => plain(StatusCode::OK, "ok\n"),
             READY => shared.readiness().await,
@@ -106,13 +139,13 @@ impl Endpoint {
 }
 
 impl Shared {
-    async fn mcp(&self, request: Request) -> Response {
+    async fn mcp(&self, request: Request, peer: Peer) -> Response {
         match *request.method() {
             Method::GET => {
-                let response = self.link.exchange(request).await;
+                let response = self.link.exchange(request, peer).await;
                 listening::ended_by(self.drain.clone(), response)
             }
-            Method::POST | Method::DELETE => self.link.exchange(request).await,
+            Method::POST | Method::DELETE => self.link.exchange(request, peer).await,
             Method::OPTIONS => {
                 let mut response = not_allowed(METHODS);
                 *response.status_mut() = StatusCode::NO_CONTENT;
@@ -120,6 +153,20 @@ impl Shared {
             }
             // HEAD too: what it would be the head of is a stream.
             _ => not_allowed(METHODS),
+        }
+    }
+
+    async fn legacy_events(&self, request: Request) -> Response {
+        match &self.link {
+            Link::Mux(mux) => listening::ended_by(self.drain.clone(), mux.legacy_events(request, MESSAGES).await),
+            Link::Relay(..) => self.nothing_here(),
+        }
+    }
+
+    async fn legacy_message(&self, request: Request) -> Response {
+        match &self.link {
+            Link::Mux(mux) => mux.legacy_message(request).await,
+            Link::Relay(..) => self.nothing_here(),
         }
     }
 
@@ -141,6 +188,8 @@ impl Shared {
 
 const HEALTH: &str = "/healthz";
 const READY: &str = "/readyz";
+const SSE: &str = "/sse";
+const MESSAGES: &str = "/messages";
 /// Paths that say only how we are: whoever watches us need not have a token.
 pub const OPEN_PATHS: &[&str] = &[HEALTH, READY];
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";

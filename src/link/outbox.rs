@@ -66,6 +66,14 @@ impl Outbox {
         self.push(Bytes::from_static(LINE_END));
     }
 
+    /// Queues one frame, without its line end, as the pieces it consists of.
+    pub(super) fn push_frame(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
+        for piece in pieces {
+            self.push(piece);
+        }
+        self.push(Bytes::from_static(LINE_END));
+    }
+
     /// Writes until everything is written, or there is no room.
     ///
     /// # Errors

@@ -14,7 +14,6 @@
 //! What is not here: starting, ending and judging a child ([`super::stdio`]), and reading the clock.
 
 mod message_log;
-mod refused;
 
 use std::{
     io,
@@ -28,13 +27,16 @@ use shadowcat_codecs::{
     envelope::{EnvelopeError, EnvelopeParser},
 };
 
-use super::{intake::Intake, outbox::Outbox};
+use super::{
+    intake::Intake,
+    outbox::Outbox,
+    refused::{Oversized, Refused},
+};
 use crate::{
     session::{Action, Message, Reason, Reply, Session, StreamKey},
     transport::{Reader, Writer},
 };
 use message_log::MessageLog;
-use refused::{Oversized, Refused};
 
 /// Two byte streams, and what crosses between them.
 #[derive(Debug)]

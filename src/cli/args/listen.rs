@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgAction, Args as ClapArgs};
+use clap::{ArgAction, Args as ClapArgs, ValueEnum};
 use shadowcat::{
-    link::endpoint::OPEN_PATHS,
+    link::{endpoint::OPEN_PATHS, mux::ChildSharing},
     transport::http::guard::{AllowedHost, AllowedOrigin},
 };
 
-use super::parse_duration;
+use super::{parse_duration, upstream::HeaderCheckName};
 
 /// Arguments of a downstream that is not stdin and stdout.
 #[derive(Debug, ClapArgs)]
@@ -66,6 +66,61 @@ pub(crate) struct ListenArgs {
     /// Most open connections; the others wait [default: 1024]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     pub(crate) max_connections: Option<usize>,
+
+    /// What to do where headers and body contradict each other [default: strict before a command, warn before
+    /// a URL]
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) header_check: Option<HeaderCheckName>,
+
+    #[command(flatten)]
+    pub(crate) sessions: SessionArgs,
+}
+
+/// Arguments of HTTP clients in front of a command.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Clients over HTTP, server a command")]
+pub(crate) struct SessionArgs {
+    /// Offer HTTP+SSE of MCP 2024-11-05 too, at /sse and /messages
+    #[arg(long)]
+    pub(crate) legacy_sse: bool,
+
+    /// Who shares a child in MCP 2026-07-28; until then, each session has its own [default: shared]
+    #[arg(long, value_name = "WHO")]
+    pub(crate) child: Option<ChildName>,
+
+    /// Most children for clients that share [default: 256]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    pub(crate) max_children: Option<usize>,
+
+    /// Most sessions [default: 10000]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    pub(crate) max_sessions: Option<usize>,
+
+    /// How long a session lives without a connection of its client [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) session_idle: Option<Duration>,
+
+    /// How long starting the command may take [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) start_timeout: Option<Duration>,
+}
+
+/// Who shares a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChildName {
+    /// Everybody
+    Shared,
+    /// Whoever shows the same credentials; without any, whoever comes from the same address
+    PerClient,
+}
+
+impl From<ChildName> for ChildSharing {
+    fn from(name: ChildName) -> Self {
+        match name {
+            ChildName::Shared => Self::Everybody,
+            ChildName::PerClient => Self::PerClient,
+        }
+    }
 }
 
 /// Where clients reach us, and what they speak there.

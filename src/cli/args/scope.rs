@@ -72,7 +72,13 @@ const SCOPES: &[(&str, Needs)] = &[
     ("ca", Needs::Url),
     ("connect_timeout", Needs::Url),
     ("response_timeout", Needs::Url),
-    ("header_check", Needs::ListenAndUrl),
+    ("header_check", Needs::Listen),
+    ("legacy_sse", Needs::ListenAndCommand),
+    ("child", Needs::ListenAndCommand),
+    ("max_children", Needs::ListenAndCommand),
+    ("max_sessions", Needs::ListenAndCommand),
+    ("session_idle", Needs::ListenAndCommand),
+    ("start_timeout", Needs::ListenAndCommand),
     ("public_url", Needs::ListenAndUrl),
 ];
 

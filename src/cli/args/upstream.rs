@@ -35,10 +35,6 @@ pub(crate) struct UpstreamArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) response_timeout: Option<Duration>,
 
-    /// What to do where headers and body contradict each other, or a body is no JSON [default: warn]
-    #[arg(long, value_name = "CHECK")]
-    pub(crate) header_check: Option<HeaderCheckName>,
-
     /// How clients name this proxy, if not by the address in their requests: for logging in with OAuth
     #[arg(long, value_name = "URL", value_parser = parse_public_url)]
     pub(crate) public_url: Option<Uri>,

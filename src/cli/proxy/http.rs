@@ -14,38 +14,61 @@ use std::{
 use futures::future::{Either, select};
 use shadowcat::{
     link::{
-        endpoint::{Endpoint, Link, Upstream},
+        endpoint::{self, Endpoint, Link},
+        mux::{Mux, MuxOptions},
         relay::{self, Relay},
     },
+    supervise::keeper::Keeper,
     telemetry::{Log, LogFormat},
     transport::http::{Client, Listener},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::command::{self, Server};
 use crate::cli::{
     args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME, USAGE},
 };
 use listener::Plan;
 
+/// What is on the other side.
+enum Upstream {
+    Url(Link),
+    Command(Server, MuxOptions),
+}
+
 /// Serves until told to stop.
-pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(mut args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let plan = Plan::new(&args.listen, args.drain_timeout)?;
-    let link = relay(&args)?;
+    let upstream = match command::take(&mut args) {
+        Some(server) => {
+            let options = mux_options(&args, &server)?;
+            Upstream::Command(server, options)
+        }
+        None => Upstream::Url(relay(&args)?),
+    };
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
-    let served = runtime.block_on(served(plan, link, format));
+    let served = runtime.block_on(served(plan, upstream, &log, format));
     runtime.shutdown_background();
     log.finish();
     served.map(|()| ExitCode::SUCCESS).map_err(|failure| failure.with_format(format))
 }
 
-async fn served(plan: Plan, link: Link, format: LogFormat) -> Result<(), Failure> {
+async fn served(plan: Plan, upstream: Upstream, log: &Log, format: LogFormat) -> Result<(), Failure> {
+    let link = match upstream {
+        Upstream::Url(link) => link,
+        Upstream::Command(server, options) => {
+            let keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
+            Link::Mux(Mux::new(server.command, keeper, log.server_lines(server.name), options))
+        }
+    };
     let drain = CancellationToken::new();
-    let Plan { address, path, config, scheme } = plan;
+    let Plan { address, path, config, scheme, has_legacy_sse } = plan;
     let endpoint = Endpoint::new(path.clone(), link, drain.clone());
+    let endpoint = if has_legacy_sse { endpoint.with_legacy_sse() } else { endpoint };
     // Before anybody can know that we are here, so that a signal always finds us listening to it.
     let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
     let listener = Listener::bind(&address, config)
@@ -56,29 +79,46 @@ async fn served(plan: Plan, link: Link, format: LogFormat) -> Result<(), Failure
         announce(&warning, "WARN", format);
     }
     announce(&format!("listening on {}", listener::url(&address, bound, scheme, &path)), "INFO", format);
-    let serving = pin!(listener.serve(move |request, peer| endpoint.clone().handle(request, peer), drain.clone()));
-    let serving = match select(serving, pin!(signals.next())).await {
-        Either::Left(_) => return Ok(()),
-        Either::Right(((), serving)) => serving,
-    };
+    let handler = endpoint.clone();
+    let serving = listener.serve(move |request, peer| handler.clone().handle(request, peer), drain.clone());
+    serve_until_stopped(serving, &drain, &mut signals).await;
+    endpoint.close().await.map_err(|error| broken("the keeper process failed", &error))
+}
+
+async fn serve_until_stopped(serving: impl Future<Output = ()>, drain: &CancellationToken, signals: &mut Signals) {
+    let serving = pin!(serving);
+    let Either::Right(((), serving)) = select(serving, pin!(signals.next())).await else { return };
     drain.cancel();
     tracing::info!("told to stop; finishing what runs");
     if let Either::Right(_) = select(serving, pin!(signals.next())).await {
         tracing::warn!("told to stop again; what still runs is cut off");
     }
-    Ok(())
+}
+
+fn mux_options(args: &ProxyArgs, server: &Server) -> Result<MuxOptions, Failure> {
+    let mut options = MuxOptions::new(frame_limits(args.max_frame_len)?);
+    let sessions = &args.listen.sessions;
+    options.max_pending = args.max_pending;
+    options.shutdown = server.shutdown;
+    options.start_timeout = sessions.start_timeout.unwrap_or(options.start_timeout);
+    options.session_idle = sessions.session_idle.unwrap_or(options.session_idle);
+    options.max_sessions = sessions.max_sessions.unwrap_or(options.max_sessions);
+    options.max_children = sessions.max_children.unwrap_or(options.max_children);
+    options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
+    options.sharing = sessions.child.map_or(options.sharing, Into::into);
+    Ok(options)
 }
 
 fn relay(args: &ProxyArgs) -> Result<Link, Failure> {
     let config = args.upstream.client_config(args.url.as_deref().unwrap_or_default())?;
-    let upstream = Upstream::new(&config.url);
+    let upstream = endpoint::Upstream::new(&config.url);
     let client = Client::new(config)
         .map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))?;
     let mut options = relay::Options::default();
     options.limits = frame_limits(args.max_frame_len)?;
-    options.header_check = args.upstream.header_check.map_or(options.header_check, Into::into);
+    options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
     options.public_url.clone_from(&args.upstream.public_url);
-    Ok(Link::Relay(Relay::new(client, options), upstream))
+    Ok(Link::Relay(Box::new(Relay::new(client, options)), upstream))
 }
 
 /// Says something whatever is logged: whoever let the system choose a port has to know it.

@@ -1,14 +1,15 @@
 //! `shadowcat proxy -- COMMAND`: from checked arguments to a session, and from its outcome to an exit code.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{io, process::ExitCode};
 
 use shadowcat::{
     link::stdio::{self as link, Options, Outcome},
-    supervise::{Command, SpawnError, keeper::Keeper, ladder::Times},
+    supervise::{Command, SpawnError, keeper::Keeper},
     telemetry::{Log, LogFormat},
     transport::stdio,
 };
 
+use super::command::{self, Server};
 use crate::cli::{
     args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME, UPSTREAM, USAGE},
@@ -36,19 +37,12 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
 }
 
 impl Plan {
-    fn new(args: ProxyArgs) -> Result<Self, Failure> {
-        let mut words = args.command.into_iter();
-        let Some(program) = words.next() else {
-            let line = "no server to start: 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
-            return Err(Failure::new(USAGE, line));
+    fn new(mut args: ProxyArgs) -> Result<Self, Failure> {
+        let Some(Server { command, name, shutdown }) = command::take(&mut args) else {
+            return Err(Failure::new(USAGE, "no server to start"));
         };
-        let limits = frame_limits(args.max_frame_len)?;
-        let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
-        let mut command = Command::new(program).with_args(words);
-        (command.env, command.env_clear, command.cwd) = (args.env, args.env_clear, args.cwd);
         let (max_pending, drain) = (args.max_pending, args.drain_timeout);
-        let shutdown = Times { grace: args.shutdown_grace, term: args.kill_after };
-        let options = Options { limits, max_pending, shutdown, drain };
+        let options = Options { limits: frame_limits(args.max_frame_len)?, max_pending, shutdown, drain };
         Ok(Self { command, name, options })
     }
 }
@@ -58,7 +52,8 @@ async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
     let child = keeper.spawn(&plan.command).await.map_err(not_started)?;
     tracing::info!(server = plan.name, pid = %child.id, "server started");
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
-    let lines = log.server_lines(plan.name.clone());
+    let mut lines = log.server_lines(plan.name.clone());
+    let lines = async move |line: &[u8]| lines.pass(line).await;
     let outcome = link::run(stdio, &mut keeper, child, lines, plan.options).await;
     // Also when the session failed: nothing stays behind.
     let finished = keeper.finish();

@@ -81,44 +81,50 @@ pub enum QueueError {
     Gone,
 }
 
-/// A queued body and its writing end, in which at most `max` bytes wait; a longer piece takes all the room.
+/// A queued body and its writing end, in which `max` bytes wait, and one message more.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "what waits is bounded by `room`, in bytes")]
 pub fn queue(max: u32) -> (QueueSender, Queue) {
     let (sender, pieces) = mpsc::unbounded_channel();
-    let room = Arc::new(Semaphore::new(usize::try_from(max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
+    let permits = usize::try_from(max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let room = Arc::new(Semaphore::new(permits));
     (QueueSender { pieces: sender, room: Arc::clone(&room), max }, Queue { pieces, room })
 }
 
 impl QueueSender {
-    /// Queues a piece if there is room for it now.
+    /// Queues one message, as the pieces it consists of, unless the queue is full already. A message is
+    /// queued whole or not at all, so the last one may exceed the bound.
     ///
     /// # Errors
     ///
-    /// [`QueueError::Full`] or [`QueueError::Gone`]; the piece is dropped.
-    pub fn try_send(&self, bytes: Bytes) -> Result<(), QueueError> {
-        let room = Arc::clone(&self.room);
-        let room = room.try_acquire_many_owned(self.share(&bytes)).map_err(|error| match error {
+    /// [`QueueError::Full`] or [`QueueError::Gone`]; nothing was queued.
+    pub fn try_send(&self, message: impl IntoIterator<Item = Bytes, IntoIter: Clone>) -> Result<(), QueueError> {
+        if self.room.is_closed() {
+            return Err(QueueError::Gone);
+        }
+        let message = message.into_iter();
+        let len: usize = message.clone().map(|piece| piece.len()).sum();
+        let free = u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX);
+        // At least one, so that a full queue takes nothing.
+        let share = u32::try_from(len).unwrap_or(u32::MAX).min(free).max(1);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(share).map_err(|error| match error {
             TryAcquireError::NoPermits => QueueError::Full { max: self.max },
             TryAcquireError::Closed => QueueError::Gone,
         })?;
-        self.push(Ok(bytes), Some(room))
+        let mut room = Some(room);
+        let mut message = message.filter(|piece| !piece.is_empty()).peekable();
+        while let Some(piece) = message.next() {
+            // The room is free again once the last piece has left.
+            let room = if message.peek().is_none() { room.take() } else { None };
+            self.push(Ok(piece), room)?;
+        }
+        Ok(())
     }
 
-    /// Queues a piece as soon as there is room for it.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueError::Gone`]; the piece is dropped.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: a piece is queued whole or not at all; it is lost when cancelled.
-    pub async fn send(&self, bytes: Bytes) -> Result<(), QueueError> {
-        let room = Arc::clone(&self.room);
-        let share = self.share(&bytes);
-        let room = room.acquire_many_owned(share).await.map_err(|_| QueueError::Gone)?;
-        self.push(Ok(bytes), Some(room))
+    /// Ready when [`try_send`](Self::try_send) has a chance: there is room, or the reader is gone. Cancel-safe.
+    pub async fn ready(&self) {
+        // Either way the caller tries again and sees for itself.
+        let _ = self.room.acquire().await;
     }
 
     /// Ends the body as a break: its reader sees the stream break off, not end.
@@ -138,19 +144,15 @@ impl QueueSender {
         self.pieces.closed().await;
     }
 
-    fn share(&self, bytes: &Bytes) -> u32 {
-        u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(self.max)
-    }
-
     fn push(&self, bytes: Result<Bytes, BodyError>, room: Option<OwnedSemaphorePermit>) -> Result<(), QueueError> {
         self.pieces.send(Piece { bytes, _room: room }).map_err(|_| QueueError::Gone)
     }
 }
 
 impl Queue {
-    /// The next piece; `None` at the end. Cancel-safe.
-    pub async fn recv(&mut self) -> Option<Result<Bytes, BodyError>> {
-        self.pieces.recv().await.map(|piece| piece.bytes)
+    /// The next piece; `None` at the end.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.pieces.poll_recv(cx).map(|piece| piece.map(|piece| piece.bytes))
     }
 }
 
@@ -208,8 +210,8 @@ impl HttpBody for Body {
             }
             Inner::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Inner::Queue(queue) => {
-                let piece = ready!(queue.pieces.poll_recv(cx));
-                Poll::Ready(piece.map(|piece| piece.bytes.map(Frame::data)))
+                let piece = ready!(queue.poll_recv(cx));
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
             }
             Inner::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -249,23 +251,37 @@ impl fmt::Debug for Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
+    fn piece(text: &'static str) -> [Bytes; 1] {
+        [Bytes::from_static(text.as_bytes())]
+    }
+
     #[tokio::test]
-    async fn queue_is_bounded_in_bytes_and_takes_one_long_piece() {
+    async fn queue_is_bounded_in_bytes_but_for_the_last_message() {
         let (sender, mut queue) = queue(4);
-        assert_eq!(sender.try_send(Bytes::from_static(b"abc")), Ok(()));
-        assert_eq!(sender.try_send(Bytes::from_static(b"de")), Err(QueueError::Full { max: 4 }));
-        assert_eq!(queue.recv().await.and_then(Result::ok), Some(Bytes::from_static(b"abc")));
-        assert_eq!(sender.send(Bytes::from_static(b"0123456789")).await, Ok(()));
-        assert_eq!(sender.try_send(Bytes::from_static(b"x")), Err(QueueError::Full { max: 4 }));
+        assert_eq!(sender.try_send(piece("abc")), Ok(()));
+        assert_eq!(sender.try_send([&b"012345"[..], b"", b"67"].map(Bytes::from_static)), Ok(()));
+        assert_eq!(sender.try_send(piece("x")), Err(QueueError::Full { max: 4 }));
+        for expected in ["abc", "012345", "67"] {
+            assert_eq!(
+                poll_fn(|cx| queue.poll_recv(cx)).await.and_then(Result::ok).as_deref(),
+                Some(expected.as_bytes())
+            );
+        }
+        assert_eq!(sender.try_send(piece("x")), Ok(()));
     }
 
     #[tokio::test]
     async fn whoever_waits_for_room_learns_that_the_reader_is_gone() {
         let (sender, queue) = queue(1);
-        assert_eq!(sender.try_send(Bytes::from_static(b"a")), Ok(()));
-        let waiting = tokio::spawn(async move { sender.send(Bytes::from_static(b"b")).await });
+        assert_eq!(sender.try_send(piece("a")), Ok(()));
+        let waiting = tokio::spawn(async move {
+            sender.ready().await;
+            sender.try_send(piece("b"))
+        });
         tokio::task::yield_now().await;
         drop(queue);
         assert_eq!(waiting.await.ok(), Some(Err(QueueError::Gone)));

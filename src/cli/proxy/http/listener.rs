@@ -22,6 +22,7 @@ pub(super) struct Plan {
     pub(super) path: String,
     pub(super) config: Config,
     pub(super) scheme: Scheme,
+    pub(super) has_legacy_sse: bool,
 }
 
 /// How clients reach us.
@@ -56,7 +57,7 @@ impl Plan {
         config.drain_timeout = drain.unwrap_or(config.drain_timeout);
         let scheme = if config.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let path = args.path.clone().unwrap_or_else(|| "/mcp".to_owned());
-        Ok(Self { address, path, config, scheme })
+        Ok(Self { address, path, config, scheme, has_legacy_sse: args.sessions.legacy_sse })
     }
 }
 

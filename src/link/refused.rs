@@ -49,16 +49,24 @@ impl Refused {
         Self { scan, reason: Reason::Refused { what } }
     }
 
-    /// The error for whoever waits for this message, which came from `from`. A null id is nobody's.
-    pub(super) fn reply(&self, from: StreamKey, session: &mut Session) -> Option<(StreamKey, Reply)> {
+    /// What it is and the id it bears, as far as could be learnt.
+    pub(super) fn who(&self) -> Option<(Kind, &[u8], IdClass)> {
         let (id, class) = self.scan.id_so_far()?;
-        match class {
-            IdClass::Number | IdClass::String => session.handle_refused(from, self.kind(), id, self.reason.clone()),
-            IdClass::Absent | IdClass::Null => None,
-        }
+        Some((self.scan.kind_so_far(), id, class))
     }
 
-    fn kind(&self) -> Kind {
-        self.scan.kind_so_far()
+    /// Why it cannot be passed on.
+    pub(super) fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// The error for whoever waits for this message, which came from `from`. A null id is nobody's.
+    pub(super) fn reply(&self, from: StreamKey, session: &mut Session) -> Option<(StreamKey, Reply)> {
+        match self.who()? {
+            (kind, id, IdClass::Number | IdClass::String) => {
+                session.handle_refused(from, kind, id, self.reason.clone())
+            }
+            _ => None,
+        }
     }
 }

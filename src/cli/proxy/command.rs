@@ -1,0 +1,27 @@
+//! The server's command out of the arguments.
+
+use std::path::Path;
+
+use shadowcat::supervise::{Command, ladder::Times};
+
+use crate::cli::args::ProxyArgs;
+
+/// A server that is started.
+pub(super) struct Server {
+    pub(super) command: Command,
+    /// How it is called in front of its stderr lines.
+    pub(super) name: String,
+    pub(super) shutdown: Times,
+}
+
+/// Takes the command out of the arguments; `None` if there is none.
+pub(super) fn take(args: &mut ProxyArgs) -> Option<Server> {
+    let mut words = std::mem::take(&mut args.command).into_iter();
+    let program = words.next()?;
+    let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
+    let mut command = Command::new(program).with_args(words);
+    command.env = std::mem::take(&mut args.env);
+    (command.env_clear, command.cwd) = (args.env_clear, args.cwd.take());
+    let shutdown = Times { grace: args.shutdown_grace, term: args.kill_after };
+    Some(Server { command, name, shutdown })
+}

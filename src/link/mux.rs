@@ -1,0 +1,246 @@
+//! HTTP to byte stream: clients over HTTP in front of servers that are our children.
+//!
+//! ```text
+//!   POST ──► read whole ──► envelope ──► era? ── modern ──► the one child of all (or of this client)
+//!                                          └──── legacy ──► the child of this session
+//!   child's task: lines ──► whose is it? ──► a plain JSON reply, or an event of a stream
+//! ```
+//!
+//! What a message means is decided by [`crate::session`]: `shared` for a child that many clients use without
+//! knowing of each other (MCP 2026-07-28), `owned` for a session with a child of its own (until 2025-11-25).
+//! One task for each child owns its streams and that state ([`host`]); exchanges reach it over a bounded
+//! channel. No exchange is given a task of its own, and no message of ours is ever sent to find out what a
+//! server is.
+
+mod book;
+mod child_io;
+mod effect;
+mod exchange;
+mod host;
+mod hosts;
+mod lanes;
+mod nursery;
+mod owning;
+mod pieces;
+mod sharing;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use shadowcat_codecs::Limits;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    book::Book,
+    host::{Host, Order},
+    hosts::Hosts,
+    nursery::Nursery,
+    owning::Owning,
+    sharing::Sharing,
+};
+use super::relay::HeaderCheck;
+use crate::{
+    clock,
+    session::{McpSessionId, Reason},
+    supervise::{Command, keeper::Keeper, ladder::Times},
+    telemetry::ServerLines,
+};
+
+/// HTTP clients in front of children.
+#[derive(Debug)]
+pub struct Mux {
+    parts: Arc<Parts>,
+    /// Legacy sessions by their id.
+    sessions: Arc<Hosts<McpSessionId>>,
+    /// Children of the modern era, by whom they serve.
+    shared: Arc<Hosts<Client>>,
+    tasks: TaskTracker,
+}
+
+/// What a mux is held to.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct MuxOptions {
+    /// The maxima of frames and envelopes.
+    pub limits: Limits,
+    /// Most requests in flight at one child.
+    pub max_pending: usize,
+    /// How long each step of a child's shutdown waits.
+    pub shutdown: Times,
+    /// How long starting a child may take.
+    pub start_timeout: Duration,
+    /// How long a legacy session lives without a connection of its client.
+    pub session_idle: Duration,
+    /// Most legacy sessions.
+    pub max_sessions: usize,
+    /// Most children that serve modern clients.
+    pub max_children: usize,
+    /// What a header that contradicts the body leads to.
+    pub header_check: HeaderCheck,
+    /// Who shares a child, of the modern era.
+    pub sharing: ChildSharing,
+}
+
+/// Who shares a child, of the modern era.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
+pub enum ChildSharing {
+    /// Everybody: requests are stateless.
+    #[default]
+    Everybody,
+    /// Whoever has the same credentials, or without any, the same address: for servers that keep state all the
+    /// same.
+    PerClient,
+}
+
+/// What every child's task needs.
+#[derive(Debug)]
+struct Parts {
+    options: MuxOptions,
+    command: Command,
+    nursery: Nursery,
+    log: ServerLines,
+    health: Health,
+    /// Cancelled when every child is to end.
+    stop: CancellationToken,
+}
+
+/// Whether children can be started.
+#[derive(Debug, Default)]
+struct Health {
+    running: AtomicUsize,
+    has_failed: AtomicBool,
+}
+
+/// Whom a shared child serves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Client {
+    Everybody,
+    /// The credentials it came with, or its address.
+    One(Box<[u8]>),
+}
+
+impl MuxOptions {
+    /// The defaults, with these limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            max_pending: 4096,
+            shutdown: Times::default(),
+            start_timeout: Duration::from_secs(30),
+            session_idle: Duration::from_secs(30 * 60),
+            max_sessions: 10_000,
+            max_children: 256,
+            // The child sees no headers, so nobody else can check them.
+            header_check: HeaderCheck::Strict,
+            sharing: ChildSharing::default(),
+        }
+    }
+}
+
+impl Mux {
+    /// A mux that starts `command` for whoever needs a child. `log` is passed the children's stderr.
+    ///
+    /// Must be called inside a tokio runtime. [`close`](Self::close) it at the end; dropped instead, it ends
+    /// its children as fast as it can, but does not wait for them.
+    #[must_use]
+    pub fn new(command: Command, keeper: Keeper, log: ServerLines, options: MuxOptions) -> Self {
+        let nursery = Nursery::start(keeper);
+        let parts = Parts { options, command, nursery, log, health: Health::default(), stop: CancellationToken::new() };
+        Self { parts: Arc::new(parts), sessions: Hosts::new(), shared: Hosts::new(), tasks: TaskTracker::new() }
+    }
+
+    /// Whether a child runs, or could be started the last time one was.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let Health { running, has_failed } = &self.parts.health;
+        running.load(Ordering::Relaxed) > 0 || !has_failed.load(Ordering::Relaxed)
+    }
+
+    /// Ends every child and waits until all are reaped. Takes no more exchanges.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper failed.
+    pub async fn close(&self) -> io::Result<()> {
+        self.parts.stop.cancel();
+        self.sessions.clear();
+        self.shared.clear();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.parts.nursery.finish().await
+    }
+
+    /// The way to the child that serves this modern client.
+    fn shared_child(&self, client: Client) -> Result<mpsc::Sender<Order>, Reason> {
+        let options = &self.parts.options;
+        let (orders, new) = self.shared.find_or_insert(client, options.max_children).map_err(|limit| {
+            let what = format!("{limit} children are running");
+            Reason::Overloaded { what, retry_after: RETRY_AFTER }
+        })?;
+        if let Some((received, place)) = new {
+            let host =
+                Host::new(Arc::clone(&self.parts), received, Book::Shared(Some(Box::new(Sharing::new(options)))));
+            self.tasks.spawn(async move {
+                host.run().await;
+                drop(place);
+            });
+        }
+        Ok(orders)
+    }
+
+    /// A new session and the way to its child. For HTTP+SSE, `endpoint` makes the URI to post to of the id.
+    fn new_session(
+        &self,
+        endpoint: Option<&dyn Fn(McpSessionId) -> String>,
+    ) -> Result<(McpSessionId, mpsc::Sender<Order>), Reason> {
+        let options = &self.parts.options;
+        let overloaded = |what: String| Reason::Overloaded { what, retry_after: RETRY_AFTER };
+        let id = McpSessionId::mint().map_err(|error| overloaded(error.to_string()))?;
+        let (orders, new) = self
+            .sessions
+            .find_or_insert(id, options.max_sessions)
+            .map_err(|limit| Reason::TooManySessions { limit, retry_after: RETRY_AFTER })?;
+        if let Some((received, place)) = new {
+            let owning = Owning::new(options, endpoint.map(|endpoint| endpoint(id)), clock::now().into_std());
+            let host = Host::new(Arc::clone(&self.parts), received, Book::Owned(Box::new(owning)));
+            self.tasks.spawn(async move {
+                host.run().await;
+                drop(place);
+            });
+        }
+        Ok((id, orders))
+    }
+}
+
+impl Drop for Mux {
+    fn drop(&mut self) {
+        self.parts.stop.cancel();
+    }
+}
+
+impl Health {
+    fn started(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.has_failed.store(false, Ordering::Relaxed);
+    }
+
+    fn failed(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+
+    fn ended(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// When to try again where there is no room, in seconds.
+const RETRY_AFTER: u32 = 5;

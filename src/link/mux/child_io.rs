@@ -1,0 +1,197 @@
+//! A child's two streams: frames out of its stdout, lines into its stdin.
+//!
+//! Each frame is handed over with its envelope; what it means is for the caller.
+
+use std::{
+    io,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use shadowcat_codecs::{
+    FrameError, Limits,
+    envelope::{BatchElement, Envelope, EnvelopeParser, IdClass, Kind},
+};
+
+use crate::{
+    link::{
+        intake::Intake,
+        outbox::Outbox,
+        refused::{Oversized, Refused},
+    },
+    session::{Reason, RequestId},
+    transport::{Reader, Writer},
+};
+
+/// A child's stdin and stdout.
+#[derive(Debug)]
+pub(super) struct ChildIo {
+    intake: Intake,
+    outbox: Outbox,
+    parser: EnvelopeParser,
+    limits: Limits,
+    oversized: Oversized,
+    /// Bytes queued since the outbox was last empty.
+    queued: usize,
+    lost: bool,
+}
+
+/// What the child said.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A message.
+    Message { frame: Bytes, envelope: Envelope, elements: Vec<BatchElement> },
+    /// Something that cannot be passed on; the error is for whoever waits for the answer with this id.
+    Refused { kind: Kind, id: RequestId, reason: Reason },
+}
+
+impl ChildIo {
+    pub(super) fn new(stdin: Writer, stdout: Reader, limits: Limits) -> Self {
+        Self {
+            intake: Intake::new(stdout, limits),
+            outbox: Outbox::new(stdin),
+            parser: EnvelopeParser::new(limits),
+            limits,
+            oversized: Oversized::default(),
+            queued: 0,
+            lost: false,
+        }
+    }
+
+    /// Queues one message for the child, in pieces, without its line end.
+    pub(super) fn push(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
+        let mut len = 0;
+        self.outbox.push_frame(pieces.into_iter().inspect(|piece| len += piece.len()));
+        self.queued += len;
+    }
+
+    /// Whether the child has taken so little of what it was written that nobody may write more.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.queued >= MAX_QUEUED
+    }
+
+    /// Whether everything that was pushed has been written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Ends the child's input.
+    pub(super) fn close(&mut self) {
+        self.outbox.close();
+        self.queued = 0;
+    }
+
+    /// Whether the child's stdout has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.intake.has_ended()
+    }
+
+    /// Reads no more of a stdout that somebody else holds open.
+    pub(super) fn abandon(&mut self) {
+        self.intake.abandon();
+    }
+
+    /// Writes what is queued. Ready when something changed: all was written, or the child reads no more,
+    /// which is said once.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lost {
+            return Poll::Pending;
+        }
+        let had = !self.outbox.is_empty();
+        match self.outbox.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.queued = 0;
+                if had {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            Poll::Ready(Err(error)) => {
+                self.lost = true;
+                return Poll::Ready(Err(error));
+            }
+            Poll::Pending => {}
+        }
+        if self.outbox.poll_reader_gone(cx).is_ready() {
+            self.lost = true;
+            self.close();
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Poll::Pending
+    }
+
+    /// Reads once, and appends what the child said to `said`. Must not be called after the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, said: &mut Vec<Said>) -> Poll<()> {
+        match self.intake.poll_read(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => tracing::warn!(%error, "reading from the server failed; taken as its end"),
+        }
+        loop {
+            self.observe_oversized(said);
+            match self.take_batch(said) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(()),
+                Err(error) => self.skip(error),
+            }
+        }
+    }
+
+    fn take_batch(&mut self, said: &mut Vec<Said>) -> Result<bool, FrameError> {
+        let Self { intake, parser, limits, .. } = self;
+        let Some(mut open) = intake.next_batch()? else { return Ok(false) };
+        let mut envelopes = Vec::with_capacity(open.len());
+        for index in 0..open.len() {
+            let Some(padded) = open.padded(index) else { continue };
+            match parser.parse_in_place(padded) {
+                Ok(envelope) => envelopes.push((index, envelope, elements_copy(parser))),
+                Err(error) => {
+                    let (frame, at) = (open.get(index).unwrap_or_default(), open.at());
+                    // A banner or a log line: nobody's fault, and nobody's answer (mcp-rules §3.7).
+                    tracing::warn!(from = "server", at, len = frame.len(), %error, "not a message that can be passed on; kept back");
+                    if !error.is_syntax() {
+                        said.extend(refused(&Refused::new(*limits, frame, error.to_string())));
+                    }
+                }
+            }
+        }
+        let batch = open.freeze();
+        said.extend(envelopes.into_iter().filter_map(|(index, envelope, elements)| {
+            Some(Said::Message { frame: batch.get(index)?.into_bytes(), envelope, elements })
+        }));
+        intake.recycle(batch);
+        Ok(true)
+    }
+
+    #[cold]
+    fn skip(&mut self, error: FrameError) {
+        tracing::warn!(from = "server", %error, "message skipped");
+        if let FrameError::MessageTooLarge { at, .. } = error {
+            self.oversized.start(self.limits, at);
+        }
+    }
+
+    fn observe_oversized(&mut self, said: &mut Vec<Said>) {
+        let (skipped, ended) = self.intake.skipped();
+        if let Some(known) = self.oversized.observe(skipped, ended) {
+            said.extend(refused(&known));
+        }
+    }
+}
+
+/// Where the elements of a batch are, as they are handed to another task; nothing for any other message.
+#[expect(clippy::disallowed_methods, reason = "this is the named copy")]
+pub(super) fn elements_copy(parser: &EnvelopeParser) -> Vec<BatchElement> {
+    parser.elements().to_vec()
+}
+
+fn refused(refused: &Refused) -> Option<Said> {
+    match refused.who()? {
+        (kind, id, IdClass::Number | IdClass::String) => {
+            Some(Said::Refused { kind, id: RequestId::new(id), reason: refused.reason().clone() })
+        }
+        _ => None,
+    }
+}
+
+/// Most bytes that wait for a child to read them before nobody may add to them; one message more may wait.
+const MAX_QUEUED: usize = 256 << 10;

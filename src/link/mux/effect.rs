@@ -1,0 +1,32 @@
+//! What the two kinds of state ask the child's task to do.
+
+use http::StatusCode;
+
+use super::pieces::Pieces;
+use crate::session::{Reply, StreamKey};
+
+/// One thing to do, in order.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Write this message to the child.
+    ToChild(Pieces),
+    /// Write this message to an exchange.
+    Deliver {
+        to: StreamKey,
+        pieces: Pieces,
+        /// Id of the event, where the stream can be resumed.
+        event: Option<String>,
+        is_last: bool,
+        /// Of a plain reply.
+        status: StatusCode,
+    },
+    /// An exchange gets this error instead of its answer, and ends.
+    Fail {
+        to: StreamKey,
+        reply: Reply,
+        /// Whether it is a subscription: once its stream has begun, it is broken off.
+        is_listen: bool,
+    },
+    /// Nothing more will come for an exchange.
+    Close(StreamKey),
+}

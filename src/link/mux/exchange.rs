@@ -1,0 +1,354 @@
+//! One exchange: what was asked over HTTP, whom to ask, and how the answer begins.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http_body::{Body as HttpBody, Frame as BodyFrame, SizeHint};
+use http_body_util::BodyExt as _;
+use shadowcat_codecs::{
+    Frame,
+    envelope::{EnvelopeParser, Kind},
+    line::{LineEncoder, LineEnds},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    ChildSharing, Client, Mux,
+    child_io::elements_copy,
+    host::{Order, Post},
+    lanes::{Opening, Seat},
+    sharing::reply_to,
+};
+use crate::{
+    session::{
+        McpSessionId, Reason, Reply,
+        mirror::{LAST_EVENT_ID, MCP_SESSION_ID},
+        revision::{Class, Era, Facts, classify},
+    },
+    transport::http::{Body, BodyError, Peer, Request, RequestBody, Response, body::Queue},
+};
+
+/// An exchange's place with a child's task: gone when this is dropped.
+#[derive(Debug)]
+struct Presence {
+    _tell: oneshot::Sender<()>,
+}
+
+/// Events as a body.
+#[derive(Debug)]
+struct Events {
+    queue: Queue,
+    _presence: Presence,
+}
+
+impl Mux {
+    /// Answers one request to the MCP endpoint.
+    pub async fn exchange(&self, request: Request, peer: Peer) -> Response {
+        let answered = match *request.method() {
+            Method::POST => self.post(request, peer).await,
+            Method::GET => self.get(&request).await,
+            Method::DELETE => self.delete(&request).await,
+            _ => Err(Reply::without_id(Reason::MethodNotAllowed { allowed: ALLOWED })),
+        };
+        answered.unwrap_or_else(|reply| refused(&reply))
+    }
+
+    /// Opens the event stream of HTTP+SSE (MCP 2024-11-05), which is a session. `messages` is the path to
+    /// post to.
+    pub async fn legacy_events(&self, request: Request, messages: &str) -> Response {
+        if request.method() != Method::GET {
+            return refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "GET" }));
+        }
+        let endpoint = |id: McpSessionId| format!("{messages}?sessionId={}", id.as_str());
+        let opened = match self.new_session(Some(&endpoint)) {
+            Ok((_, orders)) => listen(&orders, None).await,
+            Err(reason) => Err(Reply::without_id(reason)),
+        };
+        opened.unwrap_or_else(|reply| refused(&reply))
+    }
+
+    /// Takes a message of an HTTP+SSE session, by the id in the query.
+    pub async fn legacy_message(&self, request: Request) -> Response {
+        if request.method() != Method::POST {
+            return refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "POST" }));
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
+        let orders = id.and_then(|id| McpSessionId::parse(id.as_bytes())).and_then(|id| self.sessions.find(&id));
+        let taken = match orders {
+            Some(orders) => self.legacy_post(request, &orders).await,
+            None => Err(Reply::without_id(Reason::SessionNotFound)),
+        };
+        taken.unwrap_or_else(|reply| refused(&reply))
+    }
+
+    async fn legacy_post(&self, request: Request, orders: &mpsc::Sender<Order>) -> Result<Response, Reply> {
+        let (parts, body) = request.into_parts();
+        let (post, presence, opening) = self.read(parts.headers, body).await?;
+        ask(orders, post, presence, opening).await
+    }
+
+    async fn post(&self, request: Request, peer: Peer) -> Result<Response, Reply> {
+        let (parts, body) = request.into_parts();
+        check_media(&parts.headers)?;
+        let (mut post, presence, opening) = self.read(parts.headers, body).await?;
+        let (frame, envelope) = (&post.frame, &post.envelope);
+        let refused = |reason: Reason| reply_to(frame, envelope, reason);
+        let facts = Facts::of(&post.headers).map_err(|mismatch| refused(mismatch.into()))?;
+        let class = classify(&facts, envelope, frame).map_err(refused)?;
+        let orders = match class {
+            Class::Modern { .. } => self.shared_child(self.client(&post.headers, peer)).map_err(refused)?,
+            Class::LegacyStart { .. } => {
+                let (id, orders) = self.new_session(None).map_err(refused)?;
+                // The version is agreed on in the answer; what the header says before is of no account.
+                post.headers.clear();
+                let mut response = ask(&orders, post, presence, opening).await?;
+                name_session(&mut response, id);
+                return Ok(response);
+            }
+            Class::LegacyRunning { .. } if !facts.has_session() => return Err(refused(Reason::SessionRequired)),
+            Class::LegacyRunning { .. } => self.session(&post.headers).map_err(refused)?,
+            Class::LegacyBare => return Err(refused(Reason::SessionRequired)),
+        };
+        ask(&orders, post, presence, opening).await
+    }
+
+    async fn get(&self, request: &Request) -> Result<Response, Reply> {
+        let headers = request.headers();
+        let orders = self.legacy_session(headers)?;
+        if !accepts(headers, "text", "event-stream") {
+            return Err(Reply::without_id(Reason::NotAcceptable { required: EVENT_STREAM }));
+        }
+        let last = headers.get(LAST_EVENT_ID).cloned();
+        listen(&orders, last).await
+    }
+
+    async fn delete(&self, request: &Request) -> Result<Response, Reply> {
+        let orders = self.legacy_session(request.headers())?;
+        // A session that ends at this moment is deleted too.
+        let _ = orders.send(Order::Delete).await;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// The session of a GET or DELETE. In the modern era there are neither (mcp-rules §2.3).
+    fn legacy_session(&self, headers: &HeaderMap) -> Result<mpsc::Sender<Order>, Reply> {
+        let facts = Facts::of(headers).map_err(|mismatch| Reply::without_id(mismatch.into()))?;
+        if !facts.has_session() {
+            let is_modern = facts.version().is_some_and(|version| version.era() == Some(Era::Modern));
+            let reason = if is_modern { Reason::MethodNotAllowed { allowed: "POST" } } else { Reason::SessionRequired };
+            return Err(Reply::without_id(reason));
+        }
+        self.session(headers).map_err(Reply::without_id)
+    }
+
+    fn session(&self, headers: &HeaderMap) -> Result<mpsc::Sender<Order>, Reason> {
+        let id = headers.get(MCP_SESSION_ID).and_then(|id| McpSessionId::parse(id.as_bytes()));
+        id.and_then(|id| self.sessions.find(&id)).ok_or(Reason::SessionNotFound)
+    }
+
+    /// Whose child a modern client's requests go to.
+    fn client(&self, headers: &HeaderMap, peer: Peer) -> Client {
+        match (self.parts.options.sharing, headers.get(header::AUTHORIZATION)) {
+            (ChildSharing::Everybody, _) => Client::Everybody,
+            (ChildSharing::PerClient, Some(credentials)) => Client::One(credentials.as_bytes().into()),
+            (ChildSharing::PerClient, None) => {
+                let address = peer.address.map(|address| address.ip().to_string()).unwrap_or_default();
+                Client::One(address.into_bytes().into())
+            }
+        }
+    }
+
+    /// Reads a body whole, as it has to become one line, and parses its envelope.
+    async fn read(
+        &self,
+        headers: HeaderMap,
+        body: RequestBody,
+    ) -> Result<(Box<Post>, Presence, oneshot::Receiver<Opening>), Reply> {
+        let limits = self.parts.options.limits;
+        let body = whole(body, limits.max_frame_len()).await.map_err(Reply::without_id)?;
+        let invalid = |what: String, at: u64| Reply::without_id(Reason::InvalidJson { what, at });
+        // Raw line ends can only stand between tokens (DESIGN §6): one message must stay one line.
+        let line = LineEncoder::new(LineEnds::Blank).encode(Frame::new(body));
+        let frame = line.map_err(|error| invalid(error.to_string(), 0))?.into_frame();
+        let mut parser = EnvelopeParser::new(limits);
+        let envelope = parser.parse(&frame).map_err(|error| match error.is_syntax() {
+            true => invalid(error.to_string(), error.at() as u64),
+            false => Reply::without_id(Reason::Refused { what: error.to_string() }),
+        })?;
+        if envelope.kind() == Kind::Other {
+            let what = "neither a request, a notification nor a response".to_owned();
+            return Err(Reply::without_id(Reason::InvalidRequest { what }));
+        }
+        let (answer, opening) = oneshot::channel();
+        let (tell, presence) = oneshot::channel();
+        let elements = elements_copy(&parser);
+        let seat = Seat { answer, presence };
+        let post = Post { frame: frame.into_bytes(), envelope, elements, headers, seat };
+        Ok((Box::new(post), Presence { _tell: tell }, opening))
+    }
+}
+
+/// Gives a message to a child's task and waits for the beginning of its answer.
+async fn ask(
+    orders: &mpsc::Sender<Order>,
+    post: Box<Post>,
+    presence: Presence,
+    opening: oneshot::Receiver<Opening>,
+) -> Result<Response, Reply> {
+    let (frame, envelope) = (post.frame.clone(), post.envelope);
+    if orders.send(Order::Post(post)).await.is_err() {
+        return Err(reply_to(&frame, &envelope, Reason::SessionNotFound));
+    }
+    drop(frame);
+    opened(opening, presence).await
+}
+
+async fn listen(orders: &mpsc::Sender<Order>, last_event_id: Option<HeaderValue>) -> Result<Response, Reply> {
+    let (answer, opening) = oneshot::channel();
+    let (tell, presence) = oneshot::channel();
+    let seat = Seat { answer, presence };
+    if orders.send(Order::Listen { last_event_id, seat }).await.is_err() {
+        return Err(Reply::without_id(Reason::SessionNotFound));
+    }
+    opened(opening, Presence { _tell: tell }).await
+}
+
+async fn opened(opening: oneshot::Receiver<Opening>, presence: Presence) -> Result<Response, Reply> {
+    match opening.await {
+        Ok(Opening::Json(status, pieces)) => {
+            let mut response = Response::new(Body::boxed(pieces));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+            Ok(response)
+        }
+        Ok(Opening::Events(queue)) => {
+            let mut response = Response::new(Body::boxed(Events { queue, _presence: presence }));
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            // Rule H10: a proxy in front of us must not collect events.
+            headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+            Ok(response)
+        }
+        Ok(Opening::Accepted) => Ok(empty(StatusCode::ACCEPTED)),
+        Ok(Opening::Refused(reply)) => Err(reply),
+        // The task ended with the answer unsaid.
+        Err(_) => Err(Reply::without_id(Reason::ServerExited { exit_code: None, signal: None })),
+    }
+}
+
+/// The body in one piece; the limit is checked before more of it is kept.
+async fn whole(mut body: RequestBody, limit: usize) -> Result<Bytes, Reason> {
+    let too_large = || Reason::MessageTooLarge { limit, at: 0 };
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > limit {
+        return Err(too_large());
+    }
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Reason::InvalidRequest { what: format!("the body broke off: {error}") })?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if first.len() + joined.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        if first.is_empty() && joined.is_empty() {
+            first = piece;
+        } else {
+            // The named copy: a body that came in pieces has to become one line.
+            if joined.is_empty() {
+                joined.reserve(declared.max(first.len() + piece.len()));
+                joined.extend_from_slice(&std::mem::take(&mut first));
+            }
+            joined.extend_from_slice(&piece);
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// Rules H3 and H4: JSON in, and the client must be able to read either form of the answer.
+fn check_media(headers: &HeaderMap) -> Result<(), Reply> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case(JSON) {
+        return Err(Reply::without_id(Reason::UnsupportedMedia { found: media.to_owned() }));
+    }
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let found = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+        return Err(Reply::without_id(Reason::UnsupportedEncoding { found, supported: "identity".to_owned() }));
+    }
+    if accepts(headers, "application", "json") && accepts(headers, "text", "event-stream") {
+        return Ok(());
+    }
+    Err(Reply::without_id(Reason::NotAcceptable { required: BOTH }))
+}
+
+/// Whether `Accept` names the media type, or a range it is in. Without the header, anything goes (RFC 9110,
+/// 12.5.1).
+fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return true;
+    }
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
+        let essence = range.split(';').next().unwrap_or_default().trim();
+        essence.split_once('/').is_some_and(|(one, other)| {
+            (one == "*" || one.eq_ignore_ascii_case(kind)) && (other == "*" || other.eq_ignore_ascii_case(subtype))
+        })
+    })
+}
+
+fn refused(reply: &Reply) -> Response {
+    let reason = reply.reason();
+    let mut message = BytesMut::with_capacity(256);
+    reply.write(&mut message);
+    let mut response = Response::new(Body::from(message.freeze()));
+    *response.status_mut() = reason.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    if let Reason::MethodNotAllowed { allowed } = reason {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if let Some(seconds) = reason.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Rule G9: only a session that came about is named.
+fn name_session(response: &mut Response, id: McpSessionId) {
+    if let (true, Ok(value)) = (response.status().is_success(), HeaderValue::from_str(id.as_str())) {
+        response.headers_mut().insert(MCP_SESSION_ID, value);
+    }
+}
+
+impl HttpBody for Events {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Self::Data>, Self::Error>>> {
+        self.queue.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(BodyFrame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
+const BOTH: &str = "application/json, text/event-stream";
+const ALLOWED: &str = "GET, POST, DELETE";
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -1,0 +1,399 @@
+//! The task of one child: it owns the child's streams, what is remembered of its exchanges, and its end.
+//!
+//! Nothing else touches any of these; exchanges give orders over a bounded channel and get their answers
+//! through their [lanes](super::lanes). The task ends when the child is gone and reaped, or when nobody
+//! can ask for it any more.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use shadowcat_codecs::envelope::{BatchElement, Envelope};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{sleep, sleep_until},
+};
+
+use super::{
+    Parts,
+    book::Book,
+    child_io::{ChildIo, Said},
+    effect::Effect,
+    lanes::{Delivered, Lanes, Letter, Opening, Seat},
+    nursery::{Born, Nursery},
+};
+use crate::{
+    clock,
+    session::{Reason, Reply, StreamKey, StreamKeys, shared::Leaving},
+    supervise::{ChildId, ExitStatus, ladder::Ladder, server_log::ServerLog},
+};
+
+/// What an exchange asks of a child's task.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Take this message.
+    Post(Box<Post>),
+    /// Send what belongs on a listening stream here; after this event, if the client says which it saw last.
+    Listen { last_event_id: Option<HeaderValue>, seat: Seat },
+    /// The client wants no more of this session.
+    Delete,
+}
+
+/// A message a client posted.
+#[derive(Debug)]
+pub(super) struct Post {
+    pub(super) frame: Bytes,
+    pub(super) envelope: Envelope,
+    pub(super) elements: Vec<BatchElement>,
+    pub(super) headers: HeaderMap,
+    pub(super) seat: Seat,
+}
+
+/// The task's state.
+pub(super) struct Host {
+    parts: Arc<Parts>,
+    orders: mpsc::Receiver<Order>,
+    book: Book,
+    lanes: Lanes,
+    keys: StreamKeys,
+    ladder: Ladder,
+    effects: Vec<Effect>,
+    /// Exchanges to be told 202 once everything is written (Rule H5).
+    accepted: Vec<oneshot::Sender<Opening>>,
+}
+
+/// The child, while there is one.
+struct Running {
+    id: ChildId,
+    io: ChildIo,
+    status: Option<ExitStatus>,
+    said: Vec<Said>,
+    /// When to stop waiting for the end of the stdout of a child that has exited: somebody else holds it.
+    linger_due: Option<Instant>,
+}
+
+impl Host {
+    pub(super) fn new(parts: Arc<Parts>, orders: mpsc::Receiver<Order>, book: Book) -> Self {
+        let ladder = Ladder::new(parts.options.shutdown);
+        Self {
+            parts,
+            orders,
+            book,
+            lanes: Lanes::default(),
+            keys: StreamKeys::new(),
+            ladder,
+            effects: Vec::new(),
+            accepted: Vec::new(),
+        }
+    }
+
+    /// Starts the child and serves it to its end.
+    pub(super) async fn run(self) {
+        let nursery = self.parts.nursery.clone();
+        let command = self.parts.command.clone();
+        let timeout = self.parts.options.start_timeout;
+        let born = match tokio::time::timeout(timeout, nursery.spawn(command)).await {
+            Ok(Ok(born)) => born,
+            Ok(Err(error)) => return self.fail(&error.to_string()).await,
+            Err(_) => return self.fail(&format!("the server was not started within {timeout:?}")).await,
+        };
+        self.parts.health.started();
+        let Born { child, exit } = born;
+        tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
+        let mut lines = self.parts.log.clone();
+        let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits);
+        let running = Running { id: child.id, io, status: None, said: Vec::new(), linger_due: None };
+        let log = ServerLog::new(child.stderr, async move |line: &[u8]| lines.pass(line).await);
+        self.serve(running, exit, log.run(), &nursery).await;
+    }
+
+    async fn serve(
+        mut self,
+        mut child: Running,
+        mut exit: oneshot::Receiver<ExitStatus>,
+        log: impl Future<Output = ()>,
+        nursery: &Nursery,
+    ) {
+        let mut log = pin!(log);
+        let mut is_logging = true;
+        let parts = Arc::clone(&self.parts);
+        let stop = parts.stop.clone();
+        let mut tick = pin!(sleep(TICK));
+        // A reader that is only slow still gets what was said.
+        while !child.is_over() || (self.lanes.is_stalled() && !stop.is_cancelled()) {
+            let can_take = !self.orders.is_closed() && !child.io.is_backed_up();
+            let can_read = !child.io.has_ended() && !self.lanes.is_stalled();
+            let room = self.lanes.room();
+            let due = self.due(&child);
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !self.ladder.is_started() => self.end_child(&mut child),
+                () = until(due) => self.handle_due(&mut child, nursery).await,
+                () = &mut tick => {
+                    tick.as_mut().reset(clock::now() + TICK);
+                    self.handle_tick(&child);
+                }
+                key = self.lanes.departed() => self.leave(key),
+                () = room, if self.lanes.is_stalled() => self.lanes.unstall(),
+                moved = poll_fn(|cx| child.poll_io(cx, can_read)) => self.handle_io(&mut child, moved),
+                order = self.orders.recv(), if can_take => match order {
+                    Some(order) => self.handle_order(order),
+                    None => {
+                        self.orders.close();
+                        self.end_child(&mut child);
+                    }
+                },
+                status = &mut exit, if child.status.is_none() => child.exited(status.ok()),
+                () = &mut log, if is_logging => is_logging = false,
+            }
+            self.act(&mut child);
+            if self.book.is_over() {
+                self.orders.close();
+                self.end_child(&mut child);
+            }
+        }
+        self.settle(&mut child);
+        if is_logging {
+            // Its last words; a process it left behind may hold stderr open for ever.
+            let _ = tokio::time::timeout(LAST_WORDS, log).await;
+        }
+        self.refuse_rest(child.status.map_or(UNKNOWN, Reason::from)).await;
+        parts.health.ended();
+    }
+
+    /// No child came about: everybody who asks is told why.
+    async fn fail(self, why: &str) {
+        tracing::error!(error = why, "the server cannot be started");
+        self.parts.health.failed();
+        let url = self.parts.command.program.to_string_lossy().into_owned();
+        self.refuse_rest(Reason::ServerUnreachable { what: why.to_owned(), url }).await;
+    }
+
+    async fn refuse_rest(mut self, reason: Reason) {
+        self.orders.close();
+        while let Some(order) = self.orders.recv().await {
+            match order {
+                Order::Post(post) => {
+                    let reply = super::sharing::reply_to(&post.frame, &post.envelope, reason.clone());
+                    // Whoever left needs no answer.
+                    let _ = post.seat.answer.send(Opening::Refused(reply));
+                }
+                Order::Listen { seat, .. } => {
+                    let _ = seat.answer.send(Opening::Refused(Reply::without_id(reason.clone())));
+                }
+                Order::Delete => {}
+            }
+        }
+    }
+
+    fn handle_order(&mut self, order: Order) {
+        let now = now();
+        match order {
+            Order::Post(post) => {
+                let Post { frame, envelope, elements, headers, seat } = *post;
+                let key = self.keys.mint();
+                match self.book.post(key, (frame, envelope, &elements), &headers, now, &mut self.effects) {
+                    Ok(true) => self.lanes.open(key, seat, self.book.is_pausable(), now),
+                    Ok(false) => self.accepted.push(seat.answer),
+                    Err(reply) => {
+                        let _ = seat.answer.send(Opening::Refused(reply));
+                    }
+                }
+            }
+            Order::Listen { last_event_id, seat } => self.listen(last_event_id, seat, now),
+            Order::Delete => self.book.delete(&mut self.effects),
+        }
+    }
+
+    fn listen(&mut self, last_event_id: Option<HeaderValue>, seat: Seat, now: Instant) {
+        let key = self.keys.mint();
+        // The lane first: what was held back comes at once.
+        self.lanes.open(key, seat, true, now);
+        match self.book.listen(key, last_event_id.as_ref().map(HeaderValue::as_bytes), now, &mut self.effects) {
+            Ok(first) => self.lanes.open_events(key, first, now),
+            Err(reply) => self.lanes.refuse(key, reply),
+        }
+    }
+
+    fn leave(&mut self, key: StreamKey) {
+        self.book.leave(key, Leaving::ClientGone, now(), &mut self.effects);
+    }
+
+    fn handle_io(&mut self, child: &mut Running, moved: Moved) {
+        match moved {
+            Moved::Written => {}
+            Moved::Lost => self.end_child(child),
+            Moved::Read => {
+                let now = now();
+                for said in child.said.drain(..) {
+                    self.book.hear(said, now, &mut self.effects);
+                }
+                if child.io.has_ended() {
+                    self.end_child(child);
+                }
+            }
+        }
+    }
+
+    fn handle_tick(&mut self, child: &Running) {
+        let now = now();
+        for key in self.lanes.keep_alive(now) {
+            let first = self.book.open_events(key);
+            self.lanes.open_events(key, Some(first), now);
+        }
+        self.book.handle_time(now, &mut self.effects);
+        if self.book.is_idle(now) {
+            tracing::info!(pid = %child.id, "the session was idle for too long");
+            self.book.delete(&mut self.effects);
+        }
+    }
+
+    async fn handle_due(&mut self, child: &mut Running, nursery: &Nursery) {
+        let now = now();
+        if child.linger_due.is_some_and(|due| due <= now) {
+            tracing::warn!(pid = %child.id, "the server has exited, but a process it left behind holds its stdout");
+            child.linger_due = None;
+            child.io.abandon();
+        }
+        if let Some(push) = self.ladder.handle_due(now) {
+            tracing::warn!(pid = %child.id, ?push, "the server does not end by itself");
+            nursery.push(child.id, push).await;
+        }
+    }
+
+    /// Does what the state asks for.
+    fn act(&mut self, child: &mut Running) {
+        let now = now();
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                self.act_on(effect, child, now);
+            }
+        }
+        if child.io.is_flushed() {
+            for answer in self.accepted.drain(..) {
+                let _ = answer.send(Opening::Accepted);
+            }
+        }
+    }
+
+    fn act_on(&mut self, effect: Effect, child: &mut Running, now: Instant) {
+        match effect {
+            Effect::ToChild(pieces) => child.io.push(pieces.iter().cloned()),
+            Effect::Deliver { to, pieces, event, is_last, status } => {
+                let letter = Letter { pieces, event, is_last, status };
+                if self.lanes.deliver(to, letter, now) == Delivered::Full {
+                    tracing::warn!(%to, "a client reads too slowly; its stream is cut for the sake of the others");
+                    self.lanes.cut(to, "read too slowly");
+                    self.book.leave(to, Leaving::QueueFull, now, &mut self.effects);
+                }
+            }
+            Effect::Fail { to, is_listen: true, .. } if self.lanes.is_streaming(to) => {
+                self.lanes.cut(to, "the server is gone");
+            }
+            Effect::Fail { to, reply, .. } => {
+                if self.lanes.is_streaming(to) {
+                    let mut message = bytes::BytesMut::new();
+                    reply.write(&mut message);
+                    let pieces = message.freeze().into();
+                    let letter = Letter { pieces, event: None, is_last: true, status: super::sharing::OK };
+                    let _ = self.lanes.deliver(to, letter, now);
+                } else {
+                    self.lanes.refuse(to, reply);
+                }
+            }
+            Effect::Close(key) => self.lanes.close(key),
+        }
+    }
+
+    /// The child is asked to end, and pushed if it does not.
+    fn end_child(&mut self, child: &mut Running) {
+        child.io.close();
+        self.ladder.start(now());
+    }
+
+    /// The child is gone: answers whoever still waits.
+    fn settle(&mut self, child: &mut Running) {
+        let reason = child.status.map_or(UNKNOWN, Reason::from);
+        self.book.end(&reason, &mut self.effects);
+        let now = now();
+        for effect in std::mem::take(&mut self.effects) {
+            self.act_on(effect, child, now);
+        }
+        self.lanes.cut_all("the server is gone");
+    }
+
+    fn due(&self, child: &Running) -> Option<Instant> {
+        let ladder = child.status.is_none().then(|| self.ladder.due()).flatten();
+        let linger = child.linger_due.filter(|_| !child.io.has_ended());
+        [ladder, linger].into_iter().flatten().min()
+    }
+}
+
+/// What one turn of the child's streams brought.
+enum Moved {
+    /// Everything queued was written.
+    Written,
+    /// The child reads no more.
+    Lost,
+    /// The child said something, or its stream ended.
+    Read,
+}
+
+impl Running {
+    /// Whether it was reaped, and everything it said was heard.
+    fn is_over(&self) -> bool {
+        self.status.is_some() && self.io.has_ended()
+    }
+
+    fn exited(&mut self, status: Option<ExitStatus>) {
+        // Without the keeper nobody knows; it kills what it leaves.
+        let status = status.unwrap_or(ExitStatus::Signal(9));
+        tracing::info!(pid = %self.id, %status, "server exited");
+        self.status = Some(status);
+        self.linger_due = Some(now() + LINGER);
+    }
+
+    fn poll_io(&mut self, cx: &mut Context<'_>, can_read: bool) -> Poll<Moved> {
+        match self.io.poll_write(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Moved::Written),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(pid = %self.id, %error, "the server reads no more");
+                return Poll::Ready(Moved::Lost);
+            }
+            Poll::Pending => {}
+        }
+        if can_read {
+            return self.io.poll_read(cx, &mut self.said).map(|()| Moved::Read);
+        }
+        Poll::Pending
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => pending().await,
+    }
+}
+
+fn now() -> Instant {
+    clock::now().into_std()
+}
+
+/// What is said when the keeper is lost, and with it how the child ended.
+const UNKNOWN: Reason = Reason::ServerExited { exit_code: None, signal: None };
+
+/// How often silences are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long the stdout of a child that has exited may stay open. What it wrote itself is there at once.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long its stderr may.
+const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -1,0 +1,83 @@
+//! Which child serves whom: sessions by their id, shared children by their client.
+//!
+//! A table of senders behind a lock that is held for a look-up or an insertion, never across an await.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::mpsc;
+
+use super::host::Order;
+
+/// Ways to the tasks of children.
+#[derive(Debug)]
+pub(super) struct Hosts<K> {
+    open: Mutex<HashMap<K, mpsc::Sender<Order>>>,
+}
+
+/// A place in the table, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place<K: Hash + Eq + Clone> {
+    hosts: Arc<Hosts<K>>,
+    key: K,
+    orders: mpsc::WeakSender<Order>,
+}
+
+/// The way to a child, and what its task needs if there is none yet.
+pub(super) type Found<K> = (mpsc::Sender<Order>, Option<(mpsc::Receiver<Order>, Place<K>)>);
+
+impl<K: Hash + Eq + Clone> Hosts<K> {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default() })
+    }
+
+    /// The way to the child of `key`, if it still takes orders.
+    pub(super) fn find(&self, key: &K) -> Option<mpsc::Sender<Order>> {
+        self.lock().get(key).filter(|orders| !orders.is_closed()).cloned()
+    }
+
+    /// The way to the child of `key`; if there is none that takes orders, room for a new one. `Err` if there
+    /// are `max` already.
+    pub(super) fn find_or_insert(self: &Arc<Self>, key: K, max: usize) -> Result<Found<K>, usize> {
+        let mut open = self.lock();
+        if let Some(orders) = open.get(&key).filter(|orders| !orders.is_closed()) {
+            return Ok((orders.clone(), None));
+        }
+        if open.len() >= max {
+            return Err(max);
+        }
+        let (orders, received) = mpsc::channel(MAX_ORDERS);
+        open.insert(key.clone(), orders.clone());
+        let place = Place { hosts: Arc::clone(self), key, orders: orders.downgrade() };
+        Ok((orders, Some((received, place))))
+    }
+
+    /// Forgets every way, so that tasks nobody else can reach end.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, mpsc::Sender<Order>>> {
+        // No code that could panic runs under the lock.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq + Clone> Drop for Place<K> {
+    fn drop(&mut self) {
+        let mut open = self.hosts.lock();
+        // Another child may have taken the place since this one took no more orders.
+        let is_ours = open.get(&self.key).is_some_and(|orders| {
+            orders.is_closed() || self.orders.upgrade().is_some_and(|ours| ours.same_channel(orders))
+        });
+        if is_ours {
+            open.remove(&self.key);
+        }
+    }
+}
+
+/// Most orders that wait for a child's task; whoever gives more waits with them.
+const MAX_ORDERS: usize = 64;

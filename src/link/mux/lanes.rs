@@ -1,0 +1,344 @@
+//! The exchanges that wait for something from one child: how each is answered, and who is gone.
+//!
+//! A lane begins undecided. If the first thing it gets is its last, that is a plain JSON reply; anything
+//! else, or a silence of [`OPEN_AFTER`], makes it an event stream (mcp-rules §2.6). What does not fit into a
+//! lane's queue waits here, in order, and nothing more is read from the child meanwhile, unless the caller
+//! would rather cut the lane.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use http::StatusCode;
+use shadowcat_codecs::sse::{Event, KEEP_ALIVE, SseEncoder};
+use tokio::sync::oneshot;
+
+use super::pieces::Pieces;
+use crate::{
+    session::{Reply, StreamKey},
+    transport::http::body::{Queue, QueueError, QueueSender, queue},
+};
+
+/// All lanes of one child.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    lanes: HashMap<StreamKey, Lane>,
+    /// Resolve when the exchange behind a lane is gone.
+    departures: FuturesUnordered<Departure>,
+    /// Messages whose lane is full, in order. Invariant: only lanes that are pausable.
+    stalled: VecDeque<(StreamKey, Pieces)>,
+}
+
+/// How an exchange begins to be answered.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// With one message, whole.
+    Json(StatusCode, Pieces),
+    /// With events.
+    Events(Queue),
+    /// With nothing: 202.
+    Accepted,
+    /// With an error of ours.
+    Refused(Reply),
+}
+
+/// What an exchange leaves with the child's task.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) answer: oneshot::Sender<Opening>,
+    /// Fails when the exchange is gone: its other end lives as long as the reply's body.
+    pub(super) presence: oneshot::Receiver<()>,
+}
+
+/// What became of a message for a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivered {
+    Yes,
+    /// There is no such lane any more.
+    Gone,
+    /// The lane is full, and was not pausable. Nothing was delivered.
+    Full,
+}
+
+/// One message for a lane.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) pieces: Pieces,
+    /// Event id, if the stream can be resumed.
+    pub(super) event: Option<String>,
+    /// Whether it is the last one.
+    pub(super) is_last: bool,
+    /// Status of a plain reply.
+    pub(super) status: StatusCode,
+}
+
+#[derive(Debug)]
+struct Lane {
+    state: State,
+    /// Whether the child may be kept waiting for this lane.
+    is_pausable: bool,
+    /// When something was last written, or the lane began.
+    written: Instant,
+    /// Whether it ends once what is stalled has left.
+    is_ending: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Undecided(oneshot::Sender<Opening>),
+    Events(QueueSender),
+}
+
+#[derive(Debug)]
+struct Departure(StreamKey, oneshot::Receiver<()>);
+
+impl Future for Departure {
+    type Output = StreamKey;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StreamKey> {
+        Pin::new(&mut self.1).poll(cx).map(|_| self.0)
+    }
+}
+
+impl Lanes {
+    /// Takes an exchange in.
+    pub(super) fn open(&mut self, key: StreamKey, seat: Seat, is_pausable: bool, now: Instant) {
+        let Seat { answer, presence } = seat;
+        self.departures.push(Departure(key, presence));
+        let lane = Lane { state: State::Undecided(answer), is_pausable, written: now, is_ending: false };
+        self.lanes.insert(key, lane);
+    }
+
+    /// Makes a lane an event stream, whether or not there is something to say yet. `first` goes out first.
+    pub(super) fn open_events(&mut self, key: StreamKey, first: Option<Bytes>, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.written = now;
+            if let (Some(queue), Some(first)) = (lane.events(), first) {
+                // A stream that has just begun is not full.
+                let _ = queue.try_send([first]);
+            }
+        }
+    }
+
+    /// Delivers one message.
+    pub(super) fn deliver(&mut self, key: StreamKey, letter: Letter, now: Instant) -> Delivered {
+        let Letter { pieces, event, is_last, status } = letter;
+        let Some(lane) = self.lanes.get_mut(&key) else { return Delivered::Gone };
+        lane.written = now;
+        if is_last && matches!(lane.state, State::Undecided(_)) {
+            if let Some(Lane { state: State::Undecided(answer), .. }) = self.lanes.remove(&key) {
+                // An exchange that is gone has no use for it.
+                let _ = answer.send(Opening::Json(status, pieces));
+            }
+            return Delivered::Yes;
+        }
+        let event = as_event(pieces, event);
+        let waits = lane.is_pausable && self.stalled.iter().any(|(stalled, _)| *stalled == key);
+        let sent = match lane.events() {
+            _ if waits => Err(QueueError::Full { max: 0 }),
+            Some(queue) => queue.try_send(event.iter().cloned()),
+            None => Err(QueueError::Gone),
+        };
+        match sent {
+            Ok(()) if is_last => drop(self.lanes.remove(&key)),
+            Ok(()) => {}
+            Err(QueueError::Gone) => drop(self.lanes.remove(&key)),
+            Err(QueueError::Full { .. }) if lane.is_pausable => {
+                lane.is_ending = is_last;
+                self.stalled.push_back((key, event));
+            }
+            Err(QueueError::Full { .. }) => return Delivered::Full,
+        }
+        Delivered::Yes
+    }
+
+    /// Refuses an exchange that has not begun to be answered; ends it otherwise.
+    pub(super) fn refuse(&mut self, key: StreamKey, reply: Reply) {
+        if let Some(Lane { state: State::Undecided(answer), .. }) = self.lanes.remove(&key) {
+            let _ = answer.send(Opening::Refused(reply));
+        }
+    }
+
+    /// Ends a lane regularly, behind what is stalled. An exchange that was never answered learns that nothing
+    /// will come.
+    pub(super) fn close(&mut self, key: StreamKey) {
+        match self.lanes.get_mut(&key) {
+            Some(lane) if self.stalled.iter().any(|(stalled, _)| *stalled == key) => lane.is_ending = true,
+            _ => {
+                if let Some(Lane { state: State::Undecided(answer), .. }) = self.lanes.remove(&key) {
+                    let _ = answer.send(Opening::Accepted);
+                }
+            }
+        }
+    }
+
+    /// Ends a lane as a break.
+    pub(super) fn cut(&mut self, key: StreamKey, why: &str) {
+        self.stalled.retain(|(stalled, _)| *stalled != key);
+        if let Some(Lane { state: State::Events(queue), .. }) = self.lanes.remove(&key) {
+            queue.abort(why);
+        }
+    }
+
+    /// Ends every lane: a break for those whose stream has begun.
+    pub(super) fn cut_all(&mut self, why: &str) {
+        let keys: Vec<_> = self.lanes.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.cut(key, why));
+    }
+
+    /// Whether a lane's answer has begun as a stream of events.
+    pub(super) fn is_streaming(&self, key: StreamKey) -> bool {
+        self.lanes.get(&key).is_some_and(|lane| matches!(lane.state, State::Events(_)))
+    }
+
+    /// Whether something waits for a slow reader.
+    pub(super) fn is_stalled(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+
+    /// The next exchange that is gone, though its lane was still there. Pending while there is no lane.
+    /// Cancel-safe.
+    pub(super) async fn departed(&mut self) -> StreamKey {
+        loop {
+            match self.departures.next().await {
+                Some(key) => {
+                    if self.lanes.remove(&key).is_some() {
+                        self.stalled.retain(|(stalled, _)| *stalled != key);
+                        return key;
+                    }
+                }
+                None => return std::future::pending().await,
+            }
+        }
+    }
+
+    /// Something to wait for while [`is_stalled`](Self::is_stalled): ready when [`unstall`](Self::unstall) is
+    /// worth a try.
+    pub(super) fn room(&self) -> impl Future<Output = ()> + use<> {
+        let queue = self.stalled.front().and_then(|(key, _)| match &self.lanes.get(key)?.state {
+            State::Events(queue) => Some(queue.clone()),
+            State::Undecided(_) => None,
+        });
+        async move {
+            if let Some(queue) = queue {
+                queue.ready().await;
+            }
+        }
+    }
+
+    /// Delivers what had no room.
+    pub(super) fn unstall(&mut self) {
+        while let Some((key, event)) = self.stalled.pop_front() {
+            let Some(Lane { state: State::Events(queue), is_ending, .. }) = self.lanes.get(&key) else { continue };
+            match queue.try_send(event.iter().cloned()) {
+                Err(QueueError::Full { .. }) => {
+                    self.stalled.push_front((key, event));
+                    return;
+                }
+                Ok(()) if *is_ending && !self.stalled.iter().any(|(stalled, _)| *stalled == key) => {
+                    self.lanes.remove(&key);
+                }
+                Ok(()) | Err(QueueError::Gone) => {}
+            }
+        }
+    }
+
+    /// Says something on every lane that was silent for long: intermediaries cut idle connections, and some
+    /// keep even the headers back until there is a body (Rules H11, C7). Returns the lanes that were undecided:
+    /// they are to be [opened](Self::open_events).
+    pub(super) fn keep_alive(&mut self, now: Instant) -> Vec<StreamKey> {
+        let mut silent = Vec::new();
+        for (&key, lane) in &mut self.lanes {
+            let since = now.saturating_duration_since(lane.written);
+            match &lane.state {
+                State::Undecided(_) if since >= OPEN_AFTER => silent.push(key),
+                State::Events(queue) if since >= KEEP_ALIVE_AFTER => {
+                    lane.written = now;
+                    // A full queue is no silence.
+                    let _ = queue.try_send([Bytes::from_static(KEEP_ALIVE)]);
+                }
+                _ => {}
+            }
+        }
+        silent
+    }
+}
+
+impl Lane {
+    /// The queue of events; decides for events if nothing was decided.
+    fn events(&mut self) -> Option<&QueueSender> {
+        if matches!(self.state, State::Undecided(_)) {
+            let (sender, events) = queue(MAX_QUEUED);
+            if let State::Undecided(answer) = std::mem::replace(&mut self.state, State::Events(sender)) {
+                // An exchange that is gone is seen to be so by its queue.
+                let _ = answer.send(Opening::Events(events));
+            }
+        }
+        match &self.state {
+            State::Events(queue) => Some(queue),
+            State::Undecided(_) => None,
+        }
+    }
+}
+
+/// A message as an event. A small one is copied into one piece (a named copy): each piece is a chunk of its
+/// own to HTTP/1.1, with a length line and an end.
+fn as_event(message: Pieces, id: Option<String>) -> Pieces {
+    if message.len() > MAX_COPY && message.count() > 1 {
+        // Ids were spliced in; the data line goes on over several pieces. A message that was one line has no
+        // line end but, perhaps, a CR between tokens, which must not end the data line.
+        return spliced_event(message, id);
+    }
+    let is_small = message.len() <= MAX_COPY;
+    let event = match id {
+        Some(id) => Event::new(message.into_one()).with_id(id),
+        None => Ok(Event::new(message.into_one())),
+    };
+    let Ok(event) = event else { return Pieces::default() };
+    if is_small {
+        let mut copy = BytesMut::new();
+        SseEncoder::new().encode_into(&event, &mut copy);
+        return Pieces::from(copy.freeze());
+    }
+    SseEncoder::new().encode(event).into_pieces().collect()
+}
+
+fn spliced_event(message: Pieces, id: Option<String>) -> Pieces {
+    let mut head = BytesMut::new();
+    if let Some(id) = id {
+        head.extend_from_slice(b"id: ");
+        head.extend_from_slice(id.as_bytes());
+        head.extend_from_slice(b"\n");
+    }
+    head.extend_from_slice(b"data: ");
+    std::iter::once(head.freeze())
+        .chain(message.iter().map(without_cr))
+        .chain(std::iter::once(Bytes::from_static(b"\n\n")))
+        .collect()
+}
+
+/// A raw CR, which JSON has only between tokens, becomes a space (a named copy).
+fn without_cr(piece: &Bytes) -> Bytes {
+    if !piece.contains(&b'\r') {
+        return piece.clone();
+    }
+    piece.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }).collect()
+}
+
+/// Most bytes that wait in a lane, and one message more.
+const MAX_QUEUED: u32 = 1 << 20;
+
+/// Up to this length a message is copied to leave in one piece.
+const MAX_COPY: usize = 16 << 10;
+
+/// How long an exchange may be undecided.
+const OPEN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long an event stream may be silent (DESIGN §7).
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);

@@ -1,0 +1,112 @@
+//! The task that owns the keeper: starts children for whoever asks, pushes them, and tells how each ended.
+//!
+//! It is the only one who waits for exits, because the keeper has one socket for all children.
+
+use std::{collections::HashMap, io};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::supervise::{
+    ChildId, Command, ExitStatus, SpawnError,
+    keeper::{Child, Keeper},
+    ladder::Push,
+};
+
+/// Asks the nursery. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Nursery {
+    orders: mpsc::Sender<Order>,
+}
+
+/// A child, and how it will have ended.
+#[derive(Debug)]
+pub(super) struct Born {
+    pub(super) child: Child,
+    /// Fails if the keeper is lost, and with it the knowledge.
+    pub(super) exit: oneshot::Receiver<ExitStatus>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Spawn(Command, oneshot::Sender<Result<Born, SpawnError>>),
+    Push(ChildId, Push),
+    /// End every child, and say when all are reaped.
+    Finish(oneshot::Sender<io::Result<()>>),
+}
+
+impl Nursery {
+    /// Starts the task; it ends, and the keeper with it, when every handle is gone.
+    pub(super) fn start(keeper: Keeper) -> Self {
+        let (orders, received) = mpsc::channel(MAX_ORDERS);
+        // Detached, but not lost: it ends with the last handle, and `finish` waits for it.
+        tokio::spawn(run(keeper, received));
+        Self { orders }
+    }
+
+    pub(super) async fn spawn(&self, command: Command) -> Result<Born, SpawnError> {
+        let (answer, answered) = oneshot::channel();
+        // A task that is gone drops the question, and that is its answer.
+        let _ = self.orders.send(Order::Spawn(command, answer)).await;
+        answered.await.unwrap_or_else(|_| Err(SpawnError::Keeper(io::ErrorKind::BrokenPipe.into())))
+    }
+
+    /// Ends every child that is left, and waits until all are reaped.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper failed, now or before.
+    pub(super) async fn finish(&self) -> io::Result<()> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::Finish(answer)).await;
+        answered.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    pub(super) async fn push(&self, child: ChildId, push: Push) {
+        // Without a keeper, its children are being ended already.
+        let _ = self.orders.send(Order::Push(child, push)).await;
+    }
+}
+
+async fn run(mut keeper: Keeper, mut orders: mpsc::Receiver<Order>) {
+    let mut living: HashMap<ChildId, oneshot::Sender<ExitStatus>> = HashMap::new();
+    let ended = loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                None => break Ok(None),
+                Some(Order::Finish(answer)) => break Ok(Some(answer)),
+                Some(Order::Spawn(command, answer)) => {
+                    let born = keeper.spawn(&command).await.map(|child| {
+                        let (tell, exit) = oneshot::channel();
+                        living.insert(child.id, tell);
+                        Born { child, exit }
+                    });
+                    // Nobody waits any more: the child sees the end of its input, and ends or is pushed at last.
+                    let _ = answer.send(born);
+                }
+                Some(Order::Push(child, push)) => if let Err(error) = keeper.push(child, push).await {
+                    break Err(error);
+                },
+            },
+            exit = keeper.next_exit() => match exit {
+                Ok((child, status)) => if let Some(tell) = living.remove(&child) {
+                    // Its host may have ended before it.
+                    let _ = tell.send(status);
+                },
+                Err(error) => break Err(error),
+            },
+        }
+    };
+    if let Err(error) = &ended {
+        tracing::error!(%error, "the keeper process is lost, and every server with it");
+    }
+    // It waits for the keeper's process, which waits for the children it ends.
+    let finished = tokio::task::spawn_blocking(move || keeper.finish()).await;
+    let finished = finished.unwrap_or_else(|error| Err(io::Error::other(error)));
+    if let Ok(Some(answer)) = ended {
+        // Whoever asked may have been cut off.
+        let _ = answer.send(finished);
+    }
+}
+
+/// Most orders that wait. Whoever gives more waits with them.
+const MAX_ORDERS: usize = 64;

@@ -1,0 +1,184 @@
+//! What the messages of a child that one client owns mean: [`Owned`] put into effects.
+//!
+//! Legacy eras (MCP 2024-11-05 to 2025-11-25): a session, a child, and streams that can be resumed.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use shadowcat_codecs::{
+    envelope::{BatchElement, Envelope},
+    sse::{Event, SseEncoder},
+};
+
+use super::{MuxOptions, child_io::Said, effect::Effect, pieces::Pieces};
+use crate::session::{
+    Reason, Reply, StreamKey, batch,
+    mirror::MCP_PROTOCOL_VERSION,
+    owned::{Delivery, Dialect, Output, Owned, OwnedLimits, Phase, Posted},
+    replay::{EventId, ResumeError},
+};
+
+/// One client's session.
+#[derive(Debug)]
+pub(super) struct Owning {
+    owned: Owned,
+    dialect: Dialect,
+    /// Whether `initialize` was asked: a session that is not initialized after that is of no use.
+    has_asked: bool,
+    /// Open listening streams.
+    listening: Vec<StreamKey>,
+    /// For HTTP+SSE: the URI in the first event, where clients post (Rule L2).
+    endpoint: Option<String>,
+}
+
+impl Owning {
+    pub(super) fn new(options: &MuxOptions, endpoint: Option<String>, now: Instant) -> Self {
+        let dialect = if endpoint.is_some() { Dialect::HttpSse } else { Dialect::Streamable };
+        let (max_pending, idle) = (options.max_pending, options.session_idle);
+        let limits = OwnedLimits { max_pending, idle, ..OwnedLimits::default() };
+        Self { owned: Owned::new(dialect, limits, now), dialect, has_asked: false, listening: Vec::new(), endpoint }
+    }
+
+    /// The client posted a message. `Ok` says whether an answer will come.
+    pub(super) fn post(
+        &mut self,
+        key: StreamKey,
+        message: (Bytes, Envelope, &[BatchElement]),
+        headers: &HeaderMap,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, Reply> {
+        let (frame, envelope, elements) = message;
+        self.owned.check_version(headers.get(MCP_PROTOCOL_VERSION).map(http::HeaderValue::as_bytes))?;
+        let posted = self.owned.post(key, &frame, &envelope, elements, now);
+        self.has_asked |= self.owned.phase() != Phase::New;
+        self.take(effects);
+        posted.map(|posted| posted == Posted::Asked)
+    }
+
+    /// The child said something.
+    pub(super) fn hear(&mut self, said: Said, now: Instant, effects: &mut Vec<Effect>) {
+        match said {
+            Said::Message { frame, envelope, elements } => self.owned.hear(&frame, &envelope, &elements, now),
+            Said::Refused { kind, id, reason } => self.owned.hear_refused(kind, id.as_bytes(), reason),
+        }
+        self.take(effects);
+    }
+
+    /// A stream of the server's messages was opened, or is gone on with. Returns what goes out first.
+    pub(super) fn listen(
+        &mut self,
+        key: StreamKey,
+        last_event_id: Option<&[u8]>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<Bytes>, Reply> {
+        let first = match last_event_id {
+            Some(last) => {
+                let resumed = self.owned.resume(last, key, now).map_err(|error| Reply::without_id(over(error)))?;
+                if resumed.lost > 0 {
+                    tracing::warn!(lost = resumed.lost, "a client came back for events that are no longer kept");
+                }
+                None
+            }
+            None => {
+                self.owned.listen(key, now).map_err(Reply::without_id)?;
+                match &self.endpoint {
+                    Some(uri) => Some(endpoint_event(uri)),
+                    None => self.owned.open_events(key).map(priming_event),
+                }
+            }
+        };
+        self.listening.push(key);
+        self.take(effects);
+        Ok(first)
+    }
+
+    /// A POST is answered with events, before there is one. Returns what goes out first.
+    pub(super) fn open_events(&mut self, key: StreamKey) -> Option<Bytes> {
+        self.owned.open_events(key).map(priming_event)
+    }
+
+    /// The connection behind `key` is gone, which cancels nothing (Rule G8).
+    pub(super) fn leave(&mut self, key: StreamKey, now: Instant, effects: &mut Vec<Effect>) {
+        self.owned.closed(key, now);
+        let was_listening = self.listening.contains(&key);
+        self.listening.retain(|listening| *listening != key);
+        if self.dialect == Dialect::HttpSse && was_listening {
+            // Rule L4: closing the event stream ends the session.
+            self.owned.end(&Reason::SessionEnded);
+        }
+        self.take(effects);
+    }
+
+    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.owned.handle_timeout(now);
+        self.take(effects);
+    }
+
+    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
+        if self.owned.phase() != Phase::Ended {
+            self.owned.end(reason);
+        }
+        self.take(effects);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        match self.owned.phase() {
+            Phase::Ended => true,
+            Phase::New => self.has_asked,
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.owned.is_idle(now)
+    }
+
+    fn take(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(output) = self.owned.poll_output() {
+            effects.push(match output {
+                Output::ToChild(frame) => Effect::ToChild(Pieces::from(frame)),
+                Output::Deliver(delivery) => deliver(delivery),
+                Output::Close { connection } => {
+                    self.listening.retain(|listening| *listening != connection);
+                    Effect::Close(connection)
+                }
+            });
+        }
+    }
+}
+
+fn deliver(delivery: Delivery) -> Effect {
+    let Delivery { to, frame, event, ends, wants_array, .. } = delivery;
+    let is_plain = ends && event.is_none();
+    let pieces = match frame {
+        frame if is_plain && wants_array => Pieces::from(batch::collect_copy(&[frame])),
+        frame => Pieces::from(frame),
+    };
+    Effect::Deliver { to, pieces, event: event.map(|id| id.to_string()), is_last: ends, status: StatusCode::OK }
+}
+
+/// A client must not take this for the end of its session, which a 404 would be (Rule G11).
+fn over(error: ResumeError) -> Reason {
+    Reason::Refused { what: error.to_string() }
+}
+
+/// Rule L2 (MCP 2024-11-05, Transports): where to post.
+fn endpoint_event(uri: &str) -> Bytes {
+    let mut event = BytesMut::with_capacity(uri.len() + 32);
+    event.extend_from_slice(b"event: endpoint\ndata: ");
+    event.extend_from_slice(uri.as_bytes());
+    event.extend_from_slice(b"\n\n");
+    event.freeze()
+}
+
+/// Rule G7 (MCP 2025-11-25, Transports): an id and no data, so that the client can come back from the start.
+fn priming_event(id: EventId) -> Bytes {
+    let mut event = BytesMut::new();
+    if let Ok(priming) = Event::new(Bytes::new()).with_id(id.to_string()) {
+        SseEncoder::new().encode_into(&priming, &mut event);
+    }
+    event.freeze()
+}

@@ -1,0 +1,168 @@
+//! What the messages of a child that many clients share mean: [`Shared`] put into effects.
+//!
+//! Modern era only (MCP 2026-07-28): no sessions, a request and its reply stream at a time.
+
+use std::{collections::HashSet, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use shadowcat_codecs::{
+    Frame,
+    envelope::{BatchElement, Envelope, Kind},
+};
+
+use super::{super::relay::HeaderCheck, MuxOptions, child_io::Said, effect::Effect, pieces::Pieces};
+use crate::session::{
+    Reason, Reply, RequestId, StreamKey, mirror,
+    revision::Era,
+    shared::{Dropped, Heard, Leaving, Shared},
+    status_of_error,
+    tools::Tools,
+};
+
+/// A shared child's clients.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    shared: Shared,
+    header_check: HeaderCheck,
+    /// The parameters that headers mirror, learnt from the child's own lists.
+    tools: Tools,
+    /// Requests for a list of tools, in flight.
+    lists: HashSet<StreamKey>,
+}
+
+impl Sharing {
+    pub(super) fn new(options: &MuxOptions) -> Self {
+        Self {
+            shared: Shared::new(options.max_pending, options.limits.max_id_len()),
+            header_check: options.header_check,
+            tools: Tools::new(),
+            lists: HashSet::new(),
+        }
+    }
+
+    /// A client posted a message. `Ok` says whether an answer will come.
+    pub(super) fn post(
+        &mut self,
+        key: StreamKey,
+        message: (Bytes, Envelope),
+        headers: &HeaderMap,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, Reply> {
+        let (frame, envelope) = message;
+        self.check(headers, &frame, &envelope)?;
+        if envelope.kind() != Kind::Request {
+            return match self.shared.notify(Frame::new(frame), &envelope) {
+                Ok(frame) => {
+                    effects.push(Effect::ToChild(Pieces::from(Bytes::from(frame))));
+                    Ok(false)
+                }
+                Err(dropped @ (Dropped::ClientAnswer | Dropped::Batch | Dropped::NotAMessage)) => {
+                    Err(Reply::without_id(Reason::InvalidRequest { what: dropped.to_string() }))
+                }
+                Err(dropped) => {
+                    tracing::debug!(reason = dropped.label(), "a client's notification goes nowhere");
+                    Ok(false)
+                }
+            };
+        }
+        let is_list = envelope.method().is_some_and(|method| method.of(&frame) == b"tools/list");
+        let splice = self.shared.ask(key, Frame::new(frame), &envelope, now)?;
+        if is_list {
+            self.lists.insert(key);
+        }
+        effects.push(Effect::ToChild(Pieces::from(splice)));
+        Ok(true)
+    }
+
+    /// The child said something.
+    pub(super) fn hear(&mut self, said: Said, now: Instant, effects: &mut Vec<Effect>) {
+        let (frame, envelope, elements) = match said {
+            Said::Message { frame, envelope, elements } => (frame, envelope, elements),
+            Said::Refused { kind, id, reason } => return self.refuse(kind, &id, reason, effects),
+        };
+        if envelope.kind() == Kind::Batch {
+            self.refuse_batch(&frame, &elements, effects);
+        }
+        let status = status_of_error(Era::Modern, &envelope, &frame);
+        match self.shared.hear(Frame::new(frame.clone()), &envelope, now) {
+            Heard::To { stream, splice, is_final, .. } => {
+                if is_final && self.lists.remove(&stream) {
+                    self.learn(&frame);
+                }
+                let (pieces, event) = (Pieces::from(splice), None);
+                effects.push(Effect::Deliver { to: stream, pieces, event, is_last: is_final, status });
+            }
+            Heard::Drop(dropped) if dropped.is_violation() => {
+                tracing::warn!(reason = dropped.label(), "a message of the server goes nowhere");
+            }
+            Heard::Drop(dropped) => tracing::debug!(reason = dropped.label(), "a message of the server goes nowhere"),
+        }
+    }
+
+    /// The client behind `key` is gone: that cancels its request (Rule C5).
+    pub(super) fn leave(&mut self, key: StreamKey, why: Leaving, effects: &mut Vec<Effect>) {
+        self.lists.remove(&key);
+        if let Some(cancel) = self.shared.leave(key, why) {
+            let mut message = BytesMut::with_capacity(128);
+            cancel.write(&mut message);
+            effects.push(Effect::ToChild(Pieces::from(message.freeze())));
+        }
+    }
+
+    /// The child is gone. A subscription whose stream has begun is cut, without a result.
+    pub(super) fn end(self, reason: &Reason, effects: &mut Vec<Effect>) {
+        for orphan in self.shared.child_gone(reason) {
+            effects.push(Effect::Fail { to: orphan.stream, reply: orphan.reply, is_listen: orphan.is_listen });
+        }
+    }
+
+    /// Rules of mcp-rules §2.3: whoever reads the body must hold the headers against it, because the child
+    /// sees none.
+    fn check(&self, headers: &HeaderMap, frame: &[u8], envelope: &Envelope) -> Result<(), Reply> {
+        if self.header_check == HeaderCheck::Off {
+            return Ok(());
+        }
+        let Err(mismatch) = mirror::check(headers, frame, envelope, Some(&self.tools)) else { return Ok(()) };
+        tracing::warn!(header = %mismatch.header(), what = mismatch.what(), "a header does not say what the body says");
+        if self.header_check == HeaderCheck::Warn {
+            return Ok(());
+        }
+        Err(reply_to(frame, envelope, mismatch.into()))
+    }
+
+    fn learn(&mut self, frame: &[u8]) {
+        let learned = self.tools.learn(frame);
+        for invalid in &learned.invalid {
+            tracing::warn!(?invalid, "a tool's x-mcp-header is not valid; it is called without the header");
+        }
+    }
+
+    fn refuse(&mut self, kind: Kind, id: &RequestId, reason: Reason, effects: &mut Vec<Effect>) {
+        if let Some((to, reply)) = self.shared.hear_refused(kind, id.as_bytes(), reason) {
+            effects.push(Effect::Fail { to, reply, is_listen: false });
+        }
+    }
+
+    /// There are no batches in this revision (Rule F8); whoever waits for an answer in one is told.
+    fn refuse_batch(&mut self, frame: &[u8], elements: &[BatchElement], effects: &mut Vec<Effect>) {
+        for envelope in elements.iter().map(BatchElement::envelope) {
+            if let Some(id) = envelope.id() {
+                let what = "the server answered in a batch, which this revision does not have".to_owned();
+                self.refuse(envelope.kind(), &RequestId::new(id.of(frame)), Reason::Refused { what }, effects);
+            }
+        }
+    }
+}
+
+/// The answer to a request, or the body of an HTTP error for what is none.
+pub(super) fn reply_to(frame: &[u8], envelope: &Envelope, reason: Reason) -> Reply {
+    match (envelope.kind(), envelope.id()) {
+        (Kind::Request, Some(id)) => Reply::new(RequestId::new(id.of(frame)), reason),
+        _ => Reply::without_id(reason),
+    }
+}
+
+/// The status of a message that is no error of the modern era.
+pub(super) const OK: StatusCode = StatusCode::OK;
