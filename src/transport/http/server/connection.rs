@@ -57,7 +57,9 @@ where
         Err(error) => Err(error.into()),
     };
     if let Err(error) = served {
-        tracing::debug!(?address, %error, "connection ended");
+        // hyper's errors leave what the system said to their source.
+        let cause = error.source().map(ToString::to_string);
+        tracing::debug!(?address, %error, cause, "connection ended");
     }
 }
 
