@@ -31,8 +31,8 @@ pub(super) struct Answered {
     gathered: BytesMut,
     /// What comes behind what is gathered.
     next: Option<Result<Bytes, BodyError>>,
-    /// Whether the upstream's task had its turn since the latest piece.
-    has_yielded: bool,
+    /// How often the upstream's task was left its turn since the latest piece.
+    yield_count: u8,
     is_ended: bool,
 }
 
@@ -135,20 +135,12 @@ impl Seen {
 
 impl Answered {
     pub(super) fn new(body: Incoming, seen: Seen) -> Self {
-        Self {
-            body,
-            seen,
-            first: Bytes::new(),
-            gathered: BytesMut::new(),
-            next: None,
-            has_yielded: false,
-            is_ended: false,
-        }
+        Self { body, seen, first: Bytes::new(), gathered: BytesMut::new(), next: None, yield_count: 0, is_ended: false }
     }
 
     /// Takes a piece in. Returns whether what is there is to leave now.
     fn take_in(&mut self, piece: Bytes) -> bool {
-        self.has_yielded = false;
+        self.yield_count = 0;
         if let Err(error) = self.seen.look(&piece) {
             tracing::warn!(%error, "the server's answer is broken off");
             self.next = Some(Err(BodyError::Aborted(error.to_string())));
@@ -192,7 +184,8 @@ impl Answered {
     /// Whether the upstream's task should have a turn before what is gathered leaves.
     fn should_yield(&mut self) -> bool {
         let is_stream = matches!(self.seen, Seen::Events(..));
-        is_stream && !std::mem::replace(&mut self.has_yielded, true)
+        self.yield_count += 1;
+        is_stream && self.yield_count <= MAX_YIELDS
     }
 }
 
@@ -245,6 +238,9 @@ impl HttpBody for Answered {
     }
 }
 
+/// How often a body says that it has nothing before what is gathered leaves. A server's connection may ask twice in
+/// one turn of its task; the second time would come before the upstream's task had its own.
+const MAX_YIELDS: u8 = 2;
 /// A larger piece leaves as it came.
 const MAX_COPIED: usize = 4 << 10;
 /// Most bytes that are put into one piece.
