@@ -60,7 +60,7 @@ fn delicate_messages_cross_both_ways_as_json() {
         let server = server.get_or_insert_with(|| upstream.accept());
         let head = server.head();
         assert_eq!(server.body(&head), Ok(message.clone().into_bytes()));
-        server.answer("application/json", &message);
+        server.answer_and_keep("application/json", &message);
         let head = client.head();
         assert_eq!((head.status(), head.get("transfer-encoding")), (200, None), "{message}");
         assert_eq!(client.body(&head), Ok(message.clone().into_bytes()));
@@ -72,7 +72,7 @@ fn delicate_messages_cross_both_ways_as_json() {
         let server = server.as_mut().unwrap();
         let head = server.head();
         assert_eq!(server.body(&head), Ok(body.into()));
-        server.answer("application/json; charset=utf-8", body);
+        server.answer_and_keep("application/json; charset=utf-8", body);
         let head = client.head();
         assert_eq!(client.body(&head), Ok(body.into()));
     }

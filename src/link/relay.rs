@@ -182,6 +182,12 @@ impl Relay {
                 Seen::events(header_check, limits)
             }
             media_type if is_plain && media_type.eq_ignore_ascii_case("application/json") => {
+                let (len, limit) = (body.size_hint().lower(), limits.max_frame_len());
+                if len > limit as u64 {
+                    tracing::warn!(len, limit, "the server's answer is longer than the limit");
+                    let what = format!("its message of {len} bytes is longer than the limit of {limit} bytes");
+                    return refusal(&Reason::UpstreamStatus { status: parts.status.as_u16(), what });
+                }
                 Seen::json(header_check, limits)
             }
             _ => Seen::Nothing,

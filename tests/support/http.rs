@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -87,6 +88,23 @@ impl Upstream {
         Conn::new(self.accepted.recv_timeout(DEADLINE).expect("a connection in time"))
     }
 
+    /// The next connection, if there is one now.
+    pub(crate) fn accepted_now(&self) -> Option<Conn> {
+        self.accepted.try_recv().ok().map(Conn::new)
+    }
+
+    /// The next connection, unless `client` is answered first.
+    pub(crate) fn accept_unless_answered(&self, client: &mut Conn) -> Option<Conn> {
+        loop {
+            if let Some(conn) = self.accepted_now() {
+                return Some(conn);
+            }
+            if client.has_input() {
+                return None;
+            }
+        }
+    }
+
     /// How many more connections there are now.
     pub(crate) fn waiting(&self) -> usize {
         self.accepted.try_iter().count()
@@ -112,16 +130,28 @@ impl Conn {
         self.send(body);
     }
 
-    /// An answer of 200, of this type and length.
+    /// An answer of 200, the last one on this connection.
     pub(crate) fn answer(&mut self, media_type: &str, body: impl AsRef<[u8]>) {
-        let body = body.as_ref();
-        self.send(format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n", body.len()));
+        self.answer_with("connection: close\r\n", media_type, body.as_ref());
+    }
+
+    /// An answer of 200 on a connection that is kept.
+    pub(crate) fn answer_and_keep(&mut self, media_type: &str, body: impl AsRef<[u8]>) {
+        self.answer_with("", media_type, body.as_ref());
+    }
+
+    fn answer_with(&mut self, headers: &str, media_type: &str, body: &[u8]) {
+        let len = body.len();
+        self.send(format!("HTTP/1.1 200 OK\r\n{headers}content-type: {media_type}\r\ncontent-length: {len}\r\n\r\n"));
         self.send(body);
     }
 
-    /// The beginning of an answer that is an event stream.
+    /// The beginning of an answer that is an event stream, the last one on this connection.
     pub(crate) fn answer_events(&mut self) {
-        self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        self.send(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\
+             transfer-encoding: chunked\r\n\r\n",
+        );
     }
 
     pub(crate) fn chunk(&mut self, bytes: impl AsRef<[u8]>) {
@@ -205,13 +235,23 @@ impl Conn {
 
     /// Ends the connection as a process does that is killed: with what was written before.
     pub(crate) fn hang_up(self) {
-        self.stream.shutdown(Shutdown::Both).unwrap();
+        // The other end may have ended it already.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Ends the connection by a reset.
     pub(crate) fn reset(self) {
-        let linger = Some(std::time::Duration::ZERO);
+        let linger = Some(Duration::ZERO);
         rustix::net::sockopt::set_socket_linger(&self.stream, linger).unwrap();
+    }
+
+    /// Whether something came, looked at for a moment.
+    fn has_input(&mut self) -> bool {
+        let mut byte = [0];
+        self.stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let has_input = self.stream.peek(&mut byte).is_ok();
+        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        has_input
     }
 
     fn read(&mut self) -> Result<(), Broken> {
