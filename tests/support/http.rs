@@ -254,6 +254,11 @@ impl Conn {
         has_input
     }
 
+    /// The connection itself; what was read of it and not asked for is lost.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     fn read(&mut self) -> Result<(), Broken> {
         let mut chunk = vec![0; 64 << 10];
         match self.stream.read(&mut chunk) {
