@@ -8,6 +8,7 @@
 //! its answer or one error when that stream is gone.
 
 pub mod batch;
+pub mod dialed;
 mod mcp_session_id;
 pub mod mirror;
 pub mod owned;
@@ -192,6 +193,12 @@ impl Session {
     #[must_use]
     pub fn pending_at(&self, stream: StreamKey) -> usize {
         self.pending.len_at(stream)
+    }
+
+    /// Whether `stream` has yet to answer the request with this id.
+    #[must_use]
+    pub fn is_pending(&self, stream: StreamKey, id: &RequestId) -> bool {
+        self.pending.contains(stream, id.as_bytes())
     }
 
     /// What has crossed so far.

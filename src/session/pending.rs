@@ -98,6 +98,10 @@ impl Pending {
         Some(id)
     }
 
+    pub(super) fn contains(&self, answerer: StreamKey, id: &[u8]) -> bool {
+        self.asked.contains_key(&KeyRef { answerer, id })
+    }
+
     pub(super) fn len_at(&self, answerer: StreamKey) -> usize {
         self.asked.keys().filter(|key| key.answerer == answerer).count()
     }
