@@ -2,12 +2,14 @@
 //!
 //! | | upstream is a byte stream | upstream is HTTP |
 //! |---|---|---|
-//! | **downstream is a byte stream** | [`pipe`] | dial (to come) |
+//! | **downstream is a byte stream** | [`pipe`] | [`dial`] |
 //! | **downstream is HTTP** | mux (to come) | [`relay`] |
 //!
 //! A link is where backpressure lives: it reads from one side only when the other has room. There is no
 //! unbounded queue, no task per message, no detached task.
 
+#[cfg(unix)]
+pub mod dial;
 pub mod endpoint;
 mod intake;
 pub mod mux;
@@ -15,5 +17,7 @@ mod outbox;
 pub mod pipe;
 mod refused;
 pub mod relay;
+#[cfg(unix)]
+mod signals;
 #[cfg(unix)]
 pub mod stdio;

@@ -295,7 +295,7 @@ fn no_post_is_sent_twice_when_a_kept_connection_ends_with_it() {
         assert_answered(&mut client);
         ending(server);
         client.post("", CALL);
-        match upstream.accept_unless_answered(&mut client) {
+        match upstream.accept_unless_answered(&client) {
             Some(mut server) => {
                 assert_asked(&mut server);
                 server.answer("application/json", "{}");

@@ -2,15 +2,17 @@
 //!
 //! | | `-- COMMAND` | `URL` |
 //! |---|---|---|
-//! | **stdin and stdout** | [`pipe`] | dial |
+//! | **stdin and stdout** | [`pipe`] | [`dial`] |
 //! | **`--listen`** | [`http`] | [`http`] |
 
 mod command;
+mod dial;
 mod http;
 mod pipe;
 
 use std::process::ExitCode;
 
+use shadowcat::transport::http::Client;
 use tokio::runtime::{self, Runtime};
 
 use super::{
@@ -23,16 +25,19 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     match (&args.url, args.command.is_empty(), &args.listen.listen) {
         (Some(_), _, Some(_)) | (None, false, Some(_)) => http::run(args),
         (None, false, None) => pipe::run(args),
-        (Some(_), _, None) => {
-            let line = "a client on stdin in front of an HTTP server is not supported yet; add --listen ADDR";
-            Err(Failure::new(USAGE, line))
-        }
+        (Some(_), _, None) => dial::run(args),
         (None, true, _) => {
             let line =
                 "no server: 'shadowcat proxy URL' or 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
             Err(Failure::new(USAGE, line))
         }
     }
+}
+
+/// What reaches the server at the URL that was asked for.
+fn client(args: &ProxyArgs) -> Result<Client, Failure> {
+    let config = args.upstream.client_config(args.url.as_deref().unwrap_or_default())?;
+    Client::new(config).map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))
 }
 
 /// One thread, which is all that a client on stdin and stdout can keep busy.

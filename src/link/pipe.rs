@@ -13,7 +13,7 @@
 //!
 //! What is not here: starting, ending and judging a child ([`super::stdio`]), and reading the clock.
 
-mod message_log;
+pub(super) mod message_log;
 
 use std::{
     io,

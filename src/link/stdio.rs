@@ -17,12 +17,12 @@ use std::{
 };
 
 use shadowcat_codecs::Limits;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep_until,
-};
+use tokio::time::sleep_until;
 
-use super::pipe::{Event, Pipe};
+use super::{
+    pipe::{Event, Pipe},
+    signals::Signals,
+};
 use crate::{
     clock,
     session::{Counts, Reason, Session, StreamKey},
@@ -295,32 +295,6 @@ async fn until(due: Option<Instant>) {
 
 fn now() -> Instant {
     clock::now().into_std()
-}
-
-/// The signals that tell us to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn watch() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next of them. Cancel-safe, as each `recv` is.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
 }
 
 impl From<ExitStatus> for Reason {

@@ -94,7 +94,7 @@ impl Upstream {
     }
 
     /// The next connection, unless `client` is answered first.
-    pub(crate) fn accept_unless_answered(&self, client: &mut Conn) -> Option<Conn> {
+    pub(crate) fn accept_unless_answered(&self, client: &Conn) -> Option<Conn> {
         loop {
             if let Some(conn) = self.accepted_now() {
                 return Some(conn);
@@ -246,7 +246,7 @@ impl Conn {
     }
 
     /// Whether something came, looked at for a moment.
-    fn has_input(&mut self) -> bool {
+    fn has_input(&self) -> bool {
         let mut byte = [0];
         self.stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let has_input = self.stream.peek(&mut byte).is_ok();

@@ -20,7 +20,7 @@ use shadowcat::{
     },
     supervise::keeper::Keeper,
     telemetry::{Log, LogFormat},
-    transport::http::{Client, Listener},
+    transport::http::Listener,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::command::{self, Server};
 use crate::cli::{
     args::{ProxyArgs, frame_limits},
-    exit::{Failure, RUNTIME, USAGE},
+    exit::{Failure, RUNTIME},
 };
 use listener::Plan;
 
@@ -110,10 +110,8 @@ fn mux_options(args: &ProxyArgs, server: &Server) -> Result<MuxOptions, Failure>
 }
 
 fn relay(args: &ProxyArgs) -> Result<Link, Failure> {
-    let config = args.upstream.client_config(args.url.as_deref().unwrap_or_default())?;
-    let upstream = endpoint::Upstream::new(&config.url);
-    let client = Client::new(config)
-        .map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))?;
+    let client = super::client(args)?;
+    let upstream = endpoint::Upstream::new(client.url());
     let mut options = relay::Options::default();
     options.limits = frame_limits(args.max_frame_len)?;
     options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);

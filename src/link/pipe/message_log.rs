@@ -11,7 +11,7 @@ use crate::session::{Action, Message, StreamKey};
 
 /// The messages of one direction that were read and have yet to leave.
 #[derive(Debug, Default)]
-pub(super) struct MessageLog {
+pub(in crate::link) struct MessageLog {
     read_at: Option<Instant>,
     notes: Vec<Note>,
 }
@@ -28,13 +28,13 @@ struct Note {
 
 impl MessageLog {
     /// The messages that follow were read at `now`.
-    pub(super) fn read(&mut self, now: Instant) {
+    pub(in crate::link) fn read(&mut self, now: Instant) {
         self.read_at = Some(now);
     }
 
     /// Notes a message that is being forwarded.
     #[inline]
-    pub(super) fn decided(&mut self, from: StreamKey, message: Message<'_>, action: &Action) {
+    pub(in crate::link) fn decided(&mut self, from: StreamKey, message: Message<'_>, action: &Action) {
         if let (true, Action::Forward { after, .. }) = (tracing::enabled!(tracing::Level::DEBUG), action) {
             self.notes.push(Note::new(from, message, *after));
         }
@@ -42,7 +42,7 @@ impl MessageLog {
 
     /// Everything noted has left.
     #[inline]
-    pub(super) fn written(&mut self, clock: &impl Fn() -> Instant) {
+    pub(in crate::link) fn written(&mut self, clock: &impl Fn() -> Instant) {
         if let (false, Some(read_at)) = (self.notes.is_empty(), self.read_at) {
             let inside = clock().saturating_duration_since(read_at);
             for note in self.notes.drain(..) {

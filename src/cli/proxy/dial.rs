@@ -1,0 +1,59 @@
+//! `shadowcat proxy URL`: a client on stdin and stdout, a server over HTTP.
+
+use std::{io, process::ExitCode};
+
+use shadowcat::{
+    link::dial::{self as link, Cause, Options, Outcome},
+    telemetry::{Log, LogFormat},
+    transport::{http::Client, stdio},
+};
+
+use crate::cli::{
+    args::{ProxyArgs, frame_limits},
+    exit::{Failure, RUNTIME, UPSTREAM},
+};
+
+/// Runs the session to its end.
+pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
+    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
+    let limits = frame_limits(args.max_frame_len)?;
+    let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout };
+    let client = super::client(&args)?;
+    let log = Log::start(level, format);
+    let runtime = super::single_threaded()?;
+    let outcome = runtime.block_on(dialed(client, options));
+    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
+    runtime.shutdown_background();
+    log.finish();
+    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
+}
+
+async fn dialed(client: Client, options: Options) -> Result<Outcome, Failure> {
+    let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
+    let outcome = link::run(stdio, client, options).await.map_err(|error| broken("the session failed", &error))?;
+    let Outcome { cause, orphans, counts } = &outcome;
+    tracing::info!(
+        %cause,
+        orphans,
+        to_server = counts.to_upstream,
+        to_client = counts.to_downstream,
+        kept_back = counts.quarantined,
+        "session ended"
+    );
+    Ok(outcome)
+}
+
+fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
+    if outcome.is_clean() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(match &outcome.cause {
+        Cause::Unreachable(what) => Failure::new(UPSTREAM, what.clone()),
+        Cause::Server => Failure::new(RUNTIME, "the server ended its stream before the client was done"),
+        cause => Failure::new(RUNTIME, format!("{cause}, with {} unanswered in time", outcome.orphans)),
+    })
+}
+
+fn broken(what: &str, error: &io::Error) -> Failure {
+    Failure::new(RUNTIME, format!("{what}: {error}"))
+}

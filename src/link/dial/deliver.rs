@@ -1,0 +1,276 @@
+//! What answers hold, on its way to the client: messages as lines, and errors where there is no answer.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shadowcat_codecs::{
+    Frame, FrameError,
+    envelope::{BatchElement, Envelope, IdClass, Kind, text},
+    line::{LineEncoder, LineEnds},
+    sse::EventBatch,
+};
+
+use super::{
+    Dial, MAX_LINGERING,
+    answer::{End, Step},
+    posted::{Key, Posted, Purpose},
+    two_endpoints::Mode,
+};
+use crate::session::{Action, Message, Reason, RequestId, StreamKey, revision::Era};
+
+impl Dial {
+    pub(super) fn handle_step(&mut self, key: Key, step: Step) {
+        match step {
+            Step::Events(batch) => self.deliver_events(key, &batch),
+            Step::Skipped(error) => self.note_skipped(key, error),
+            Step::Whole(bytes) => self.handle_whole(key, bytes),
+            Step::Ended(end) => self.handle_end(key, end),
+        }
+    }
+
+    fn deliver_events(&mut self, key: Key, batch: &EventBatch) {
+        self.to_client.read(super::now());
+        for (index, event) in batch.iter().enumerate() {
+            let Some(posted) = self.posted.get_mut(&key) else { return };
+            posted.back_off.reset();
+            if posted.purpose == Purpose::Listening {
+                self.listening.heard();
+            }
+            // Events without data open a stream (rule G7); of other types than these nothing is known.
+            match event.event() {
+                b"message" if !event.data().is_empty() => {
+                    if let Some(event) = batch.get(index) {
+                        self.deliver(key, event.into_data());
+                    }
+                }
+                b"endpoint" if posted.purpose == Purpose::Events => self.handle_endpoint(event.data()),
+                _ => {}
+            }
+        }
+    }
+
+    #[cold]
+    fn note_skipped(&mut self, key: Key, error: FrameError) {
+        tracing::warn!(from = %StreamKey::UPSTREAM, %error, "message skipped");
+        let reason = match error {
+            FrameError::MessageTooLarge { limit, at } => Reason::MessageTooLarge { limit, at },
+            other => Reason::Refused { what: other.to_string() },
+        };
+        if let Some(posted) = self.posted.get_mut(&key) {
+            posted.failure = Some(reason);
+        }
+    }
+
+    /// Passes one message on to the client.
+    fn deliver(&mut self, key: Key, data: Frame) {
+        // Raw line ends in JSON are white space between tokens (mcp-rules §3.9).
+        let Ok(line) = LineEncoder::new(LineEnds::Blank).encode(data) else { return };
+        let frame = Bytes::from(line.into_frame());
+        let envelope = match self.parser.parse(&frame) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                tracing::warn!(from = %StreamKey::UPSTREAM, len = frame.len(), %error, "not a message; kept back");
+                self.session.handle_noise();
+                if let Some(posted) = self.posted.get_mut(&key) {
+                    posted.failure = Some(Reason::Refused { what: error.to_string() });
+                }
+                return;
+            }
+        };
+        if self.posted.get(&key).is_some_and(|posted| posted.purpose == Purpose::Reopening)
+            && matches!(envelope.kind(), Kind::Response | Kind::Error)
+        {
+            return self.handle_reopening_answer(key, &envelope, &frame);
+        }
+        let message = Message { frame: &frame, envelope: &envelope, elements: self.parser.elements() };
+        let is_answer = envelope.kind() == Kind::Response
+            || message.elements.iter().map(BatchElement::envelope).any(|envelope| envelope.kind() == Kind::Response);
+        let action = self.session.handle(StreamKey::UPSTREAM, message, super::now());
+        self.to_client.decided(StreamKey::UPSTREAM, message, &action);
+        match action {
+            Action::Forward { .. } => self.outbox.push_frame([frame.clone()]),
+            Action::Reply { reply, .. } => self.answer_server(&reply),
+        }
+        if is_answer {
+            self.learn(key, &envelope, &frame);
+        }
+        self.linger(key);
+    }
+
+    /// Takes in what an answer says of the session and of the tools.
+    fn learn(&mut self, key: Key, envelope: &Envelope, frame: &[u8]) {
+        let Some(posted) = self.posted.get_mut(&key) else { return };
+        let is_own = envelope.id().is_some_and(|id| posted.ids.iter().any(|own| own.as_bytes() == id.of(frame)));
+        if is_own && posted.is_initialize {
+            let version = envelope.result_protocol_version().and_then(|span| text(span, frame));
+            self.dialed.negotiated(posted.session.take(), version.as_deref());
+        } else if is_own && posted.is_tools_list && posted.era == Era::Modern {
+            let learned = self.dialed.learn(frame);
+            for invalid in &learned.invalid {
+                tracing::warn!(tool = ?invalid.tool, "{}; called without parameter headers", invalid.what);
+            }
+            if learned.dropped > 0 {
+                tracing::warn!(tools = learned.dropped, "no room for the marked parameters of more tools");
+            }
+        }
+    }
+
+    /// A stream whose answers have come is read to its end, so that its connection can be used again; but it
+    /// is not waited for, and of those that do not end only a few are kept.
+    fn linger(&mut self, key: Key) {
+        let Some(posted) = self.posted.get_mut(&key) else { return };
+        if !posted.counts() || posted.awaits_answer(&self.session) {
+            return;
+        }
+        posted.ids.clear();
+        self.asking -= 1;
+        self.lingering.push_back(key);
+        if self.lingering.len() > MAX_LINGERING
+            && let Some(oldest) = self.lingering.pop_front()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    /// A body that is no event stream is there.
+    fn handle_whole(&mut self, key: Key, bytes: Bytes) {
+        let Some(Posted { purpose, status: Some(status), ids, .. }) = self.posted.get(&key) else { return };
+        let (purpose, status, asks) = (*purpose, *status, !ids.is_empty());
+        self.to_client.read(super::now());
+        match purpose {
+            Purpose::Message if asks && status.is_success() => {
+                self.deliver(key, Frame::new(bytes));
+                let what = "its answer is not that of the request".to_owned();
+                self.fail(key, &Reason::UpstreamStatus { status: status.as_u16(), what });
+            }
+            Purpose::Message if asks => self.handle_refusal(key, status, bytes),
+            Purpose::Reopening if status.is_success() => {
+                self.deliver(key, Frame::new(bytes));
+                if self.posted.contains_key(&key) {
+                    self.reopening_failed("no answer to initialize");
+                }
+            }
+            _ => {
+                self.remove(key);
+                if !status.is_success() {
+                    tracing::warn!(%status, "the server did not take a notification or a response");
+                }
+            }
+        }
+    }
+
+    /// An HTTP error. One that is the answer is passed on, one that is nearly the answer gets the id.
+    fn handle_refusal(&mut self, key: Key, status: StatusCode, bytes: Bytes) {
+        let envelope = self.parser.parse(&bytes).ok();
+        let kind = envelope.as_ref().map(Envelope::kind);
+        if kind != Some(Kind::Error) && self.may_be_two_endpoints(key, status) {
+            return self.ask_for_endpoint(key, status, &bytes);
+        }
+        let Some(posted) = self.posted.get(&key) else { return };
+        let Some(envelope) = envelope.filter(|_| matches!(kind, Some(Kind::Response | Kind::Error))) else {
+            return self.fail(key, &refusal(status, &bytes));
+        };
+        if matches!(envelope.id_class(), IdClass::Number | IdClass::String) {
+            self.deliver(key, Frame::new(bytes.clone()));
+        } else if let Some(error) = error_of(&bytes) {
+            for id in posted.ids.clone() {
+                let line = with_id(&id, error);
+                self.deliver(key, Frame::new(line));
+            }
+        }
+        self.fail(key, &refusal(status, &bytes));
+    }
+
+    /// A body has ended, with or without what was awaited.
+    fn handle_end(&mut self, key: Key, end: End) {
+        let Some(posted) = self.posted.get(&key) else { return };
+        let what = end.broken.clone().unwrap_or_else(|| "it ended".to_owned());
+        match posted.purpose {
+            Purpose::Listening => self.listen_later(key, Some(end), &what),
+            Purpose::Events => self.events_ended(key, &what),
+            Purpose::Reopening | Purpose::Reopened => self.reopening_failed(&what),
+            Purpose::Leaving => {}
+            Purpose::Message if !posted.awaits_answer(&self.session) => {
+                self.remove(key);
+            }
+            Purpose::Message => {
+                if let Some(limit) = end.too_long {
+                    return self.fail(key, &Reason::MessageTooLarge { limit, at: 0 });
+                }
+                tracing::warn!(%what, "a stream ended without the answer");
+                self.resume(key, end);
+            }
+        }
+    }
+
+    /// An exchange brings nothing more: whoever waits for it gets an error. What it said itself comes first.
+    pub(super) fn fail(&mut self, key: Key, reason: &Reason) {
+        let Some(posted) = self.remove(key) else { return };
+        if posted.ids.is_empty() {
+            return;
+        }
+        let reason = posted.failure.as_ref().unwrap_or(reason);
+        // A subscription that was running gets the one signal there is for its end (mcp-rules §2.6).
+        let was_open = posted.is_listen && posted.status.is_some_and(|status| status.is_success());
+        for id in &posted.ids {
+            let kind = Kind::Response;
+            let refused = self.session.handle_refused(StreamKey::UPSTREAM, kind, id.as_bytes(), reason.clone());
+            match refused {
+                Some(_) if was_open => self.outbox.push_line(cancelled(id)),
+                Some((_, reply)) => self.push_reply(&reply),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether an `initialize` that was refused like this may be meant for HTTP+SSE (A: "Backwards
+    /// Compatibility" of the transports of 2025-03-26 and later).
+    fn may_be_two_endpoints(&self, key: Key, status: StatusCode) -> bool {
+        let is_old = matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        let is_first = self.dialed.generation() == 0 && matches!(self.mode, Mode::Streamable);
+        is_old && is_first && self.posted.get(&key).is_some_and(|posted| posted.is_initialize)
+    }
+}
+
+/// An HTTP error that is no message.
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Reason {
+    let mut what: String = String::from_utf8_lossy(body.get(..MAX_SHOWN).unwrap_or(body)).into_owned();
+    if what.trim().is_empty() {
+        what = status.canonical_reason().unwrap_or("without a word").to_owned();
+    }
+    Reason::UpstreamStatus { status: status.as_u16(), what }
+}
+
+/// The raw text of a message's `error`.
+fn error_of(bytes: &[u8]) -> Option<&RawValue> {
+    #[derive(Deserialize)]
+    struct Refusal<'a> {
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+    }
+    serde_json::from_slice::<Refusal<'_>>(bytes).ok()?.error
+}
+
+/// An error that names no request, as the answer to one (rule F6 allows the former, a line wants the latter).
+fn with_id(id: &RequestId, error: &RawValue) -> Bytes {
+    let mut line = BytesMut::with_capacity(64 + error.get().len());
+    line.put_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    line.put_slice(id.as_bytes());
+    line.put_slice(b",\"error\":");
+    line.put_slice(error.get().as_bytes());
+    line.put_slice(b"}");
+    line.freeze()
+}
+
+/// The end of a subscription, as a server on stdio would tell it.
+fn cancelled(id: &RequestId) -> Bytes {
+    let mut line = BytesMut::with_capacity(160);
+    line.put_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":");
+    line.put_slice(id.as_bytes());
+    line.put_slice(b",\"reason\":\"the server's stream ended\"}}");
+    line.freeze()
+}
+
+/// Most bytes shown of an error's body.
+const MAX_SHOWN: usize = 200;

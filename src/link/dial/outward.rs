@@ -1,0 +1,275 @@
+//! From the client's stdin to POSTs: frames, their order, their headers.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::abortable};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use shadowcat_codecs::{
+    FrameError,
+    envelope::{EnvelopeError, Kind},
+};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    Dial, Gate, Phase,
+    posted::{Key, Outgoing, Posted, Purpose},
+    two_endpoints::Mode,
+};
+use crate::{
+    link::refused::Refused,
+    session::{Action, RequestId, StreamKey, dialed, mirror::MCP_SESSION_ID, revision::Era},
+    transport::http::Body,
+};
+
+impl Dial {
+    /// Reads from the client, once everything it sent before is on its way.
+    pub(super) fn poll_intake(&mut self, cx: &mut Context<'_>) -> bool {
+        let may_read = self.phase == Phase::Running && self.waiting.is_empty() && !self.outbox.is_full_of_replies();
+        if !may_read || self.intake.has_ended() {
+            return false;
+        }
+        match self.intake.poll_read(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => tracing::warn!(%error, "reading from the client failed; taken as the end"),
+        }
+        self.to_server.read(super::now());
+        loop {
+            self.observe_oversized();
+            match self.take_batch() {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(error) => self.skip(error),
+            }
+        }
+    }
+
+    /// The line at hand cannot be passed on; the decoder skips it.
+    #[cold]
+    fn skip(&mut self, error: FrameError) {
+        tracing::warn!(from = %StreamKey::DOWNSTREAM, %error, "message skipped");
+        if let FrameError::MessageTooLarge { at, .. } = error {
+            self.oversized.start(self.options.limits, at);
+        }
+    }
+
+    fn observe_oversized(&mut self) {
+        let (skipped, ended) = self.intake.skipped();
+        let Some(refused) = self.oversized.observe(skipped, ended) else { return };
+        self.refuse(&refused);
+    }
+
+    fn refuse(&mut self, refused: &Refused) {
+        // An answer that is too long would leave the server waiting, so it gets an error in its place.
+        match refused.reply(StreamKey::DOWNSTREAM, &mut self.session) {
+            Some((StreamKey::DOWNSTREAM, reply)) => self.push_reply(&reply),
+            Some((_, reply)) => self.answer_server(&reply),
+            None => {}
+        }
+    }
+
+    /// Queues one batch of frames; `false` when more has to be read first.
+    fn take_batch(&mut self) -> Result<bool, FrameError> {
+        let Some(mut open) = self.intake.next_batch()? else { return Ok(false) };
+        let mut found = Vec::with_capacity(open.len());
+        for index in 0..open.len() {
+            let Some(padded) = open.padded(index) else { continue };
+            let parsed = self.parser.parse_in_place(padded);
+            found.push(parsed.map(|envelope| (envelope, Box::from(self.parser.elements()))));
+        }
+        let batch = open.freeze();
+        for (index, parsed) in found.into_iter().enumerate() {
+            let Some(frame) = batch.get(index).map(Bytes::from) else { continue };
+            match parsed {
+                Ok((envelope, elements)) => {
+                    let elements: Box<[_]> = elements;
+                    self.waiting.push_back(Outgoing::new(frame, envelope, &elements));
+                }
+                Err(error) => {
+                    let at = batch.at() + batch.spans().get(index).map_or(0, |span| span.start() as u64);
+                    self.keep_back(&frame, at, error);
+                }
+            }
+        }
+        self.intake.recycle(batch);
+        Ok(true)
+    }
+
+    /// What is no message is not posted, and nobody is answered: an invented id would be a message nobody
+    /// asked for (mcp-rules §3.7). What is JSON but ambiguous is refused to whoever waits for it.
+    #[cold]
+    fn keep_back(&mut self, frame: &[u8], at: u64, error: EnvelopeError) {
+        tracing::warn!(from = %StreamKey::DOWNSTREAM, at, len = frame.len(), %error, "not a message that can be posted");
+        self.session.handle_noise();
+        if !error.is_syntax() {
+            self.refuse(&Refused::new(self.options.limits, frame, error.to_string()));
+        }
+    }
+
+    /// Posts what may be posted now.
+    pub(super) fn dispatch(&mut self, now: Instant) -> bool {
+        let mut moved = false;
+        while matches!(self.phase, Phase::Running | Phase::Draining) && !self.is_gated() {
+            match self.waiting.front() {
+                Some(next) if !next.asks() || self.asking < self.options.max_pending => {}
+                _ => break,
+            }
+            if let Some(next) = self.waiting.pop_front() {
+                moved = true;
+                self.post(next, now);
+            }
+        }
+        moved
+    }
+
+    fn is_gated(&mut self) -> bool {
+        let is_closed = match &self.gate {
+            None => false,
+            Some(Gate::Handshake(id)) => self.session.is_pending(StreamKey::UPSTREAM, id),
+            Some(Gate::Taken(key)) => self.posted.get(key).is_some_and(|posted| posted.status.is_none()),
+            Some(Gate::Reopening | Gate::Endpoint) => true,
+        };
+        if !is_closed {
+            self.gate = None;
+        }
+        is_closed
+    }
+
+    fn post(&mut self, mut outgoing: Outgoing, now: Instant) {
+        let era = self.dialed.era_of(&outgoing.envelope, &outgoing.frame);
+        if !outgoing.is_noted {
+            let is_ours = outgoing.is("notifications/cancelled") && self.cancel(&outgoing, era);
+            let action = self.session.handle(StreamKey::DOWNSTREAM, outgoing.message(), now);
+            if is_ours {
+                return;
+            }
+            self.to_server.decided(StreamKey::DOWNSTREAM, outgoing.message(), &action);
+            if let Action::Reply { reply, .. } = action {
+                self.push_reply(&reply);
+                return;
+            }
+            self.dialed.remember(&outgoing.envelope, &outgoing.frame);
+            outgoing.is_noted = true;
+        }
+        let url = match &self.mode {
+            Mode::TwoEndpoints(endpoint) => endpoint.clone(),
+            Mode::Streamable | Mode::Asking { .. } => self.client.url().clone(),
+        };
+        self.post_to(url, outgoing, era);
+        self.to_server.written(&super::now);
+    }
+
+    /// Posts a message, and closes the gate behind it if nothing may overtake it.
+    pub(super) fn post_to(&mut self, url: Uri, outgoing: Outgoing, era: Era) {
+        let Outgoing { frame, envelope, .. } = &outgoing;
+        let mut headers = self.dialed.headers(era, envelope, frame);
+        let generation = headers.contains_key(MCP_SESSION_ID).then(|| self.dialed.generation());
+        add_body_headers(&mut headers);
+        let request = request(Method::POST, url, headers, Body::from(frame.clone()));
+        let ids = outgoing.ids();
+        let (is_initialize, is_initialized) =
+            (dialed::is_initialize(envelope, frame), dialed::is_initialized(envelope, frame));
+        let key = self.launch(Purpose::Message, request, None);
+        self.gate = match ids.first() {
+            Some(id) => is_initialize.then(|| Gate::Handshake(id.clone())),
+            None => Some(Gate::Taken(key)),
+        };
+        self.asking += usize::from(!ids.is_empty());
+        if let Some(posted) = self.posted.get_mut(&key) {
+            posted.is_initialize = is_initialize;
+            posted.is_initialized = is_initialized;
+            posted.is_listen = era == Era::Modern && outgoing.is("subscriptions/listen");
+            posted.is_tools_list = outgoing.is("tools/list");
+            (posted.ids, posted.era, posted.generation) = (ids, era, generation);
+            posted.outgoing = Some(outgoing);
+        }
+    }
+
+    /// A cancellation of the modern era closes its exchange, and is not sent (rule C5). `false`: it has to be.
+    fn cancel(&mut self, outgoing: &Outgoing, era: Era) -> bool {
+        let Some(span) = outgoing.envelope.request_id() else { return era == Era::Modern };
+        let id = RequestId::new(span.of(&outgoing.frame));
+        let found = self.posted.iter().find(|(_, posted)| posted.ids.contains(&id));
+        match found.map(|(key, posted)| (*key, posted.era)) {
+            Some((key, Era::Modern)) => {
+                self.remove(key);
+                true
+            }
+            Some((_, Era::Legacy)) => false,
+            None => era == Era::Modern,
+        }
+    }
+
+    /// Sends a request, after `delay` if there is one.
+    pub(super) fn launch(&mut self, purpose: Purpose, request: http::Request<Body>, delay: Option<Duration>) -> Key {
+        let key = self.next_key;
+        self.next_key += 1;
+        let abort = self.send(key, request, delay);
+        self.posted.insert(key, Posted::new(purpose, abort));
+        key
+    }
+
+    /// As [`launch`](Self::launch), for an exchange that goes on by another request.
+    pub(super) fn relaunch(&mut self, key: Key, request: http::Request<Body>, delay: Duration) {
+        let abort = self.send(key, request, Some(delay));
+        if let Some(posted) = self.posted.get_mut(&key) {
+            posted.abort = abort;
+        }
+    }
+
+    fn send(&self, key: Key, request: http::Request<Body>, delay: Option<Duration>) -> futures::future::AbortHandle {
+        let client = Arc::clone(&self.client);
+        let sending = async move {
+            if let Some(delay) = delay {
+                tokio::time::sleep(delay).await;
+            }
+            (key, client.send(request).await)
+        };
+        let (sending, abort) = abortable(sending.boxed());
+        self.sending.push(sending);
+        abort
+    }
+
+    /// Forgets an exchange, and closes it if it goes on.
+    pub(super) fn remove(&mut self, key: Key) -> Option<Posted> {
+        let posted = self.posted.remove(&key)?;
+        posted.abort.abort();
+        self.asking -= usize::from(posted.counts());
+        self.lingering.retain(|lingering| *lingering != key);
+        Some(posted)
+    }
+
+    /// Answers the server for the client.
+    pub(super) fn answer_server(&mut self, reply: &crate::session::Reply) {
+        let mut message = bytes::BytesMut::with_capacity(256);
+        reply.write(&mut message);
+        let frame = message.freeze();
+        if let Ok(envelope) = self.parser.parse(&frame)
+            && matches!(envelope.kind(), Kind::Response | Kind::Error)
+        {
+            let mut outgoing = Outgoing::new(frame, envelope, &[]);
+            outgoing.is_noted = true;
+            self.waiting.push_back(outgoing);
+        }
+    }
+}
+
+/// A request with what every request of ours bears. Nothing we ask for is to be compressed: answers are passed
+/// on as they come (mcp-rules §3.14).
+pub(super) fn request(method: Method, url: Uri, mut headers: HeaderMap, body: Body) -> http::Request<Body> {
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut request = http::Request::new(body);
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url, headers);
+    request
+}
+
+/// What every POST says of its body, and of the answers that are understood (rule H3).
+pub(super) fn add_body_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+}

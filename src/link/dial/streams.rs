@@ -1,0 +1,156 @@
+//! Streams that are asked for with GET: what the server says unasked, and what is left of an answer whose
+//! stream was cut (rules G1 to G7). Only in the legacy era.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, header, response::Parts};
+
+use super::{
+    Dial, Phase,
+    answer::{Answer, End},
+    heads::{Media, encoded, media},
+    outward::request,
+    posted::{Key, Purpose},
+};
+use crate::{
+    session::{Reason, dialed::back_off::BackOff, revision::Era},
+    transport::http::{Body, Incoming},
+};
+
+/// The listening stream between its connections.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    last_id: Option<Box<[u8]>>,
+    back_off: BackOff,
+    /// Whether the server has ever given us one in this session.
+    was_open: bool,
+}
+
+impl Listening {
+    /// An event came: whatever was wrong is over.
+    pub(super) fn heard(&mut self) {
+        self.back_off.reset();
+    }
+}
+
+impl Dial {
+    /// Asks for the stream of what the server says unasked.
+    pub(super) fn listen(&mut self, delay: Option<Duration>) {
+        let request = self.stream_request(self.listening.last_id.as_deref());
+        self.launch(Purpose::Listening, request, delay);
+    }
+
+    /// Asks anew, in a new session.
+    pub(super) fn listen_afresh(&mut self) {
+        let listening: Vec<Key> = self
+            .posted
+            .iter()
+            .filter(|(_, posted)| posted.purpose == Purpose::Listening)
+            .map(|(&key, _)| key)
+            .collect();
+        for key in listening {
+            self.remove(key);
+        }
+        self.listening = Listening::default();
+        self.listen(None);
+    }
+
+    fn stream_request(&self, last_id: Option<&[u8]>) -> http::Request<Body> {
+        let mut headers = self.dialed.resume_headers(last_id);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        request(Method::GET, self.client.url().clone(), headers, Body::empty())
+    }
+
+    pub(super) fn handle_listening_head(&mut self, key: Key, parts: &Parts, body: Incoming) {
+        let status = parts.status;
+        if status.is_success() && encoded(&parts.headers).is_none() && matches!(media(&parts.headers), Media::Events) {
+            self.listening.was_open = true;
+            self.listening.back_off.opened();
+            return self.read(Answer::events(key, body, self.options.limits), key);
+        }
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return self.listen_later(key, None, status.as_str());
+        }
+        self.remove(key);
+        if status == StatusCode::NOT_FOUND && self.listening.was_open {
+            // The stream was there and is gone: the session is.
+            return self.reopen_for_listening();
+        }
+        // 405 says that there is none, and so do others in their own words (rule G1).
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            tracing::debug!("the server has no listening stream");
+        } else {
+            tracing::info!(%status, "the server gives no listening stream");
+        }
+    }
+
+    /// The listening stream ended, or did not come about: asks again later.
+    pub(super) fn listen_later(&mut self, key: Key, end: Option<End>, what: &str) {
+        self.remove(key);
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        let retry = end.as_ref().and_then(|end| end.retry);
+        if let Some(last_id) = end.and_then(|end| end.last_id) {
+            self.listening.last_id = Some(last_id);
+        }
+        let delay = self.listening.back_off.next(retry, chance());
+        tracing::debug!(%what, ?delay, "the listening stream will be asked for again");
+        self.listen(Some(delay));
+    }
+
+    /// The stream of an answer was cut. Behind an event with an id the rest can be asked for, once the time has
+    /// passed that the server wants (rules G6, G7); elsewhere the answer is lost.
+    pub(super) fn resume(&mut self, key: Key, end: End) {
+        let Some(posted) = self.posted.get_mut(&key) else { return };
+        let last_id = end.last_id.or_else(|| posted.last_id.take());
+        let (Some(last_id), Era::Legacy) = (last_id, posted.era) else {
+            return self.fail(key, &Reason::StreamEnded);
+        };
+        let delay = posted.back_off.next(end.retry, chance());
+        posted.last_id = Some(last_id.clone());
+        tracing::debug!(?delay, "an answer's stream was cut and will be resumed");
+        let request = self.stream_request(Some(&last_id));
+        self.relaunch(key, request, delay);
+    }
+
+    pub(super) fn handle_resumed_head(&mut self, key: Key, parts: &Parts, body: Incoming) {
+        if parts.status.is_success()
+            && encoded(&parts.headers).is_none()
+            && matches!(media(&parts.headers), Media::Events)
+        {
+            if let Some(posted) = self.posted.get_mut(&key) {
+                posted.failed_resumes = 0;
+                posted.back_off.opened();
+            }
+            return self.read(Answer::events(key, body, self.options.limits), key);
+        }
+        if parts.status.is_server_error() {
+            return self.resume_again(key, parts.status.as_str());
+        }
+        tracing::warn!(status = %parts.status, "the server does not resume an answer's stream");
+        self.fail(key, &Reason::StreamEnded);
+    }
+
+    /// The rest of an answer could not be asked for.
+    pub(super) fn resume_again(&mut self, key: Key, what: &str) {
+        let Some(posted) = self.posted.get_mut(&key) else { return };
+        posted.failed_resumes += 1;
+        tracing::warn!(%what, attempt = posted.failed_resumes, "an answer's stream was not resumed");
+        if posted.failed_resumes < MAX_RESUMES {
+            self.resume(key, End::default());
+        } else {
+            self.fail(key, &Reason::StreamEnded);
+        }
+    }
+}
+
+/// A random number, to spread attempts. Any will do where the system has none.
+pub(super) fn chance() -> u16 {
+    let mut bytes = [0; 2];
+    let _ = getrandom::fill(&mut bytes);
+    u16::from_ne_bytes(bytes)
+}
+
+/// How often a cut stream is asked for in a row without getting one.
+const MAX_RESUMES: u32 = 5;
