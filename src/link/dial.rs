@@ -184,13 +184,13 @@ impl Outcome {
 pub async fn run(downstream: (Reader, Writer), client: Client, options: Options) -> io::Result<Outcome> {
     let mut signals = Signals::watch()?;
     let mut dial = Dial::new(downstream, client, options);
-    loop {
+    while dial.phase != Phase::Over {
         // First what is rare: a flood may take all the time there is.
         tokio::select! {
             biased;
             () = signals.next() => dial.handle_signal(now()),
             () = until(dial.due) => dial.handle_due(now()),
-            () = poll_fn(|cx| dial.poll_over(cx)) => break,
+            () = poll_fn(|cx| dial.poll_turn(cx)) => {}
         }
     }
     Ok(Outcome { cause: dial.cause, orphans: dial.orphans, counts: dial.session.counts() })
@@ -231,8 +231,9 @@ impl Dial {
         }
     }
 
-    /// Moves everything that can move; ready when the session is over.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Moves everything that can move; ready when the session is over, or has another deadline.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = self.due;
         loop {
             let is_flushed = self.poll_outbox(cx);
             let mut moved = self.poll_heads(cx);
@@ -242,7 +243,7 @@ impl Dial {
             moved |= self.dispatch(now());
             moved |= self.poll_intake(cx);
             moved |= self.advance_phase(is_flushed && self.outbox.is_empty());
-            if self.phase == Phase::Over {
+            if self.phase == Phase::Over || self.due != due {
                 return Poll::Ready(());
             }
             if !moved {
