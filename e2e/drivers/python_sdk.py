@@ -145,14 +145,18 @@ async def tool_error(live: Live) -> Any:
 
 
 async def progress(live: Live) -> Any:
-    count, seen = 100 if live.dual else 10, list[float]()
+    count, seen, complete = 100 if live.dual else 10, list[float](), anyio.Event()
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
         seen.append(progress)
+        if len(seen) == count:
+            complete.set()
 
     name, arguments = ("steps", {"count": count}) if live.dual else (LONG_OPERATION, {"duration": 0.2, "steps": count})
     result = await live.client.call_tool(name, arguments, progress_callback=note)
     assert not result.is_error, str(result)
+    with anyio.move_on_after(live.spec["patience"] / 2):
+        await complete.wait()
     assert sorted(seen) == list(range(1, count + 1)), f"progress: got {seen}"
 
 
