@@ -1,4 +1,4 @@
-"""Runs the checks on both routes, prints the table, and ends with `N passed, N failed`."""
+"""Runs what was asked for, prints what came of it, and ends with `N passed, N failed`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from mcp import MCPDeprecationWarning
 
 import checks  # noqa: F401
+from harness import conformance, matrix
+from harness.cells import LINKS, Bench
 from harness.model import REGISTRY, Route
 from harness.report import Row, print_row, print_summary, print_title
 from harness.runner import FIXTURES, Runner, choose
 from harness.selftest import self_test
+
+
+PARTS = ("exact", "matrix", "conformance")
+#: A pause this long in one of the matrix's checks is a failure, on a machine that runs two of them at once.
+MATRIX_PATIENCE = 60.0
 
 
 def main() -> int:
@@ -38,6 +46,24 @@ def main() -> int:
     if options.self_test:
         # Faults show as waits that end too late, so the patience is short.
         return self_test(FIXTURES, lambda routes, only: _run(build, routes, only, 4.0, 120.0, quiet=True))
+    counts = [part(options, build) for part in _parts(options)]
+    print()
+    passed, failed = (sum(count) for count in zip(*counts, strict=True))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _parts(options: argparse.Namespace) -> list[Callable[[argparse.Namespace, Path], tuple[int, int]]]:
+    """The parts of the run that were asked for and that apply to the links asked for."""
+    asked = options.parts or (["exact"] if options.via or options.only != ["*"] else PARTS)
+    parts = {"exact": _exact, "matrix": _matrix, "conformance": _conformance}
+    if "pipe" not in options.links:
+        parts.pop("exact")
+    return [part for name, part in parts.items() if name in asked]
+
+
+def _exact(options: argparse.Namespace, build: Path) -> tuple[int, int]:
+    """The checks of stdio to a child, byte for byte."""
     routes = [Route("direct")]
     if options.via or options.shadowcat:
         prefix = shlex.split(options.via) if options.via else [str(options.shadowcat), "proxy", "--"]
@@ -46,6 +72,35 @@ def main() -> int:
     rows = _run(build, routes, options.only, options.patience, options.deadline)
     (build / "report.json").write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
     return print_summary(rows)
+
+
+def _bench(options: argparse.Namespace, build: Path, part: str) -> Bench:
+    runs = build / part
+    shutil.rmtree(runs, ignore_errors=True)
+    runs.mkdir(parents=True)
+    return Bench(build, runs, options.shadowcat, MATRIX_PATIENCE)
+
+
+def _matrix(options: argparse.Namespace, build: Path) -> tuple[int, int]:
+    """Everybody's clients in front of everybody's servers, over every link."""
+    print("\nmatrix", flush=True)
+    planned = matrix.plan(options.links if options.shadowcat else [], options.clients)
+    started = time.monotonic()
+    matrix.run(planned, _bench(options, build, "matrix"), options.at_once)
+    (build / "matrix.json").write_text(json.dumps(matrix.as_json(planned), indent=1) + "\n")
+    passed, failed = matrix.report(planned)
+    print(f"matrix: {passed} checks passed, {failed} failed, in {time.monotonic() - started:.0f} s", flush=True)
+    return passed, failed
+
+
+def _conformance(options: argparse.Namespace, build: Path) -> tuple[int, int]:
+    """The official suite, directly and through us."""
+    print("\nconformance", flush=True)
+    started = time.monotonic()
+    links = options.links if options.shadowcat else []
+    passed, failed = conformance.run(_bench(options, build, "conformance"), links, options.at_once)
+    print(f"conformance: {passed} scenarios passed, {failed} failed, in {time.monotonic() - started:.0f} s", flush=True)
+    return passed, failed
 
 
 def _run(
@@ -72,9 +127,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", metavar="PATTERN", nargs="+", default=["*"], help="run the checks with such names")
     parser.add_argument("--patience", metavar="S", type=float, default=15.0, help="seconds until a wait has failed")
     parser.add_argument("--deadline", metavar="S", type=float, default=200.0, help="seconds until no check is started")
+    names = [link.name for link in LINKS]
+    parser.add_argument("--links", metavar="LINK,…", type=_links, default=names, help=f"of {', '.join(names)}")
+    parser.add_argument("--parts", metavar="PART", nargs="+", choices=PARTS, help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--clients", metavar="WORDS", nargs="+", default=[""], help="the matrix's clients named so")
+    parser.add_argument("--at-once", metavar="N", type=int, default=2, help="cells of the matrix that run at once")
     parser.add_argument("--list", action="store_true", help="print the checks and what each one shows")
     parser.add_argument("--self-test", action="store_true", help="check the checks with a stand-in that has faults")
     return parser.parse_args()
+
+
+def _links(text: str) -> list[str]:
+    names = [link.name for link in LINKS]
+    chosen = text.split(",")
+    if unknown := [name for name in chosen if name not in names]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: the links are {', '.join(names)}")
+    return chosen
 
 
 if __name__ == "__main__":

@@ -99,12 +99,12 @@ def await_gone(mark: str, known: Iterable[Process], patience: float) -> set[Proc
     seen = set(known)
     while living := members(mark, seen):
         seen |= living
-        if not _await_one_end(living, deadline - time.monotonic()):
+        if not await_one_end(living, deadline - time.monotonic()):
             return members(mark, seen)
     return set()
 
 
-def _await_one_end(living: set[Process], seconds: float) -> bool:
+def await_one_end(living: set[Process], seconds: float) -> bool:
     """Wait until one of these has ended; false when the time is over first."""
     poller = select.poll()
     handles: list[int] = []

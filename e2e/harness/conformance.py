@@ -1,0 +1,1 @@
+def run(bench, links, at_once): return 0, 0
