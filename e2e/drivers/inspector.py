@@ -46,8 +46,8 @@ def call(spec: dict[str, Any], tool: str, arguments: dict[str, Any], status: int
 
 
 def lists(spec: dict[str, Any]) -> Any:
-    found = [request(spec, "--method", "tools/list"), request(spec, "--method", "resources/templates/list")]
-    assert "echo" in [tool["name"] for tool in found[0]["tools"]], "there is no echo tool"
+    found = request(spec, "--method", "tools/list")
+    assert "echo" in [tool["name"] for tool in found["tools"]], "there is no echo tool"
     return found
 
 
@@ -64,8 +64,8 @@ def tool_error(spec: dict[str, Any]) -> Any:
 
 
 def read(spec: dict[str, Any]) -> Any:
-    listed = request(spec, "--method", "resources/list")["resources"]
-    return [listed, request(spec, "--method", "resources/read", "--uri", listed[0]["uri"])]
+    uri = "test://static-text" if spec["server"] == "dual" else "demo://resource/static/document/architecture.md"
+    return request(spec, "--method", "resources/read", "--uri", uri)
 
 
 CHECKS = {"lists": lists, "echo": echo, "tool error": tool_error, "read": read}

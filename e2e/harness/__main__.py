@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mcp import MCPDeprecationWarning
@@ -23,10 +24,11 @@ from harness.report import Row, print_row, print_summary, print_title
 from harness.runner import FIXTURES, Runner, choose
 from harness.selftest import self_test
 
-
 PARTS = ("exact", "matrix", "conformance")
 #: A pause this long in one of the matrix's checks is a failure, on a machine that runs two of them at once.
 MATRIX_PATIENCE = 60.0
+#: After this many seconds nothing more of the matrix is started.
+MATRIX_SECONDS = 360.0
 
 
 def main() -> int:
@@ -45,7 +47,8 @@ def main() -> int:
     build = options.build.resolve()
     if options.self_test:
         # Faults show as waits that end too late, so the patience is short.
-        return self_test(FIXTURES, lambda routes, only: _run(build, routes, only, 4.0, 120.0, quiet=True))
+        bench = replace(_bench(options, build, "self-test"), patience=10.0)
+        return self_test(FIXTURES, lambda routes, only: _run(build, routes, only, 4.0, 120.0, quiet=True), bench)
     counts = [part(options, build) for part in _parts(options)]
     print()
     passed, failed = (sum(count) for count in zip(*counts, strict=True))
@@ -78,7 +81,7 @@ def _bench(options: argparse.Namespace, build: Path, part: str) -> Bench:
     runs = build / part
     shutil.rmtree(runs, ignore_errors=True)
     runs.mkdir(parents=True)
-    return Bench(build, runs, options.shadowcat, MATRIX_PATIENCE)
+    return Bench(build, runs, options.shadowcat, MATRIX_PATIENCE, time.monotonic() + MATRIX_SECONDS)
 
 
 def _matrix(options: argparse.Namespace, build: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import processes
 from harness.model import CheckFailed, expect
-from harness.peers import Peer, expect_gone, listening
+from harness.peers import ANNOUNCEMENT, Peer, expect_clean_end, expect_gone, listening
 from harness.texts import HOSTILE
 
 E2E = Path(__file__).resolve().parent.parent
@@ -44,6 +44,8 @@ LINKS = [
     Link("relay", "http", "http"),
     Link("dial-sse", "stdio", "sse"),
 ]
+#: The stream on which each server says where it listens, and how.
+SAYS_WHERE = {"dual": ("stdout", rb"^(\d+)$"), "everything": ("stderr", rb"^listening on port (\d+)")}
 DIRECT = {kind: Link(f"direct-{kind}", kind, kind, through=False) for kind in ("stdio", "http", "sse")}
 
 
@@ -74,6 +76,8 @@ class Bench:
     runs: Path
     shadowcat: Path | None
     patience: float
+    #: When nothing more is started, on the clock of `time.monotonic`.
+    deadline: float
 
     def server(self, kind: str, speaks: str) -> list[str]:
         if kind == "dual":
@@ -106,6 +110,7 @@ class Cell:
         directory.mkdir(parents=True)
         started = time.monotonic()
         try:
+            expect(started < bench.deadline, "the time for the matrix was over")
             with ExitStack() as stack:
                 reach, proxy = self._connect(bench, directory, stack)
                 self._drive(bench, directory, reach)
@@ -123,7 +128,7 @@ class Cell:
         words = bench.server(self.server, self.link.server)
         upstream = ["--", *words]
         if self.link.server != "stdio":
-            stream, pattern = ("stdout", rb"^(\d+)$") if self.server == "dual" else ("stderr", rb"^listening on port (\d+)")
+            stream, pattern = SAYS_WHERE[self.server]
             server = stack.enter_context(listening("server", words, pattern, directory, bench.patience, stream))
             path = "sse" if self.link.server == "sse" else "mcp"
             upstream = [f"http://127.0.0.1:{server.port}/{path}"]
@@ -132,9 +137,8 @@ class Cell:
         proxy = [str(bench.shadowcat), "proxy", *self.link.flags]
         if not self.link.listens:
             return {"command": [*proxy, *upstream]}, None
-        pattern = rb"listening on http://127\.0\.0\.1:(\d+)/mcp"
         words = [*proxy, "--listen", "127.0.0.1:0", *upstream]
-        peer = stack.enter_context(listening("proxy", words, pattern, directory, bench.patience))
+        peer = stack.enter_context(listening("proxy", words, ANNOUNCEMENT, directory, bench.patience))
         path = "sse" if self.link.client == "sse" else "mcp"
         return {self.link.client: f"http://127.0.0.1:{peer.port}/{path}"}, peer
 
@@ -178,13 +182,16 @@ class Cell:
         if self.link.server == "stdio" and (self.client.era == "legacy" or self.server != "dual"):
             script = bench.server(self.server, "stdio")[1]
             _expect_no_server(proxy.mark, script, bench.patience)
-        status = proxy.end(bench.patience)
-        expect_gone("the proxy", proxy.mark, bench.patience)
-        expect(status == 0, f"the proxy ended with status {status} after SIGTERM")
+        expect_clean_end(proxy, bench.patience)
 
 
 def _expect_no_server(mark: str, script: str, patience: float) -> None:
     deadline = time.monotonic() + patience
-    while servers := {one for one in processes.members(mark) if f"{script} " in one.command and "proxy" not in one.command}:
+
+    def servers_of_sessions() -> set[processes.Process]:
+        found = processes.members(mark)
+        return {one for one in found if f"{script} " in one.command and " proxy " not in one.command}
+
+    while servers := servers_of_sessions():
         if not processes.await_one_end(servers, deadline - time.monotonic()):
             raise CheckFailed("sessions were closed and their servers live: " + "; ".join(map(str, servers)))

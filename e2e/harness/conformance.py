@@ -22,7 +22,7 @@ from pathlib import Path
 from harness import processes
 from harness.cells import E2E, Bench
 from harness.model import CheckFailed, expect
-from harness.peers import expect_gone, listening
+from harness.peers import ANNOUNCEMENT, Peer, expect_clean_end, expect_gone, listening
 
 REVISIONS = ("2025-11-25", "2026-07-28")
 #: Scenarios that may fail directly, and why; everything else must pass.
@@ -55,7 +55,8 @@ class Run:
 def _suite(bench: Bench) -> list[str]:
     packages = bench.build / "node" / "node_modules" / "@modelcontextprotocol"
     # Its own servers listen on every interface unless told otherwise.
-    return ["node", "--import", str(E2E / "fixtures" / "loopback.mjs"), str(packages / "conformance" / "dist" / "index.js")]
+    loopback = str(E2E / "fixtures" / "loopback.mjs")
+    return ["node", "--import", loopback, str(packages / "conformance" / "dist" / "index.js")]
 
 
 def run(bench: Bench, links: list[str], at_once: int) -> tuple[int, int]:
@@ -82,20 +83,21 @@ def _server_leg(bench: Bench, run: Run) -> Results:
     directory.mkdir()
     with ExitStack() as stack:
 
-        def start(name: str, words: list[str], pattern: bytes, stream: str) -> int:
-            peer = stack.enter_context(listening(name, words, pattern, directory, bench.patience, stream))
-            return peer.port
+        def start(name: str, words: list[str], pattern: bytes, stream: str) -> Peer:
+            return stack.enter_context(listening(name, words, pattern, directory, bench.patience, stream))
 
         upstream = ["--", *bench.server("dual", "stdio")]
         if run.route != "mux":
-            port = start("server", bench.server("dual", "http"), rb"^(\d+)$", "stdout")
-            upstream = [f"http://127.0.0.1:{port}/mcp"]
+            peer = start("server", bench.server("dual", "http"), rb"^(\d+)$", "stdout")
+            upstream = [f"http://127.0.0.1:{peer.port}/mcp"]
         if run.route != "direct":
             words = [str(bench.shadowcat), "proxy", "--listen", "127.0.0.1:0", *upstream]
-            port = start("proxy", words, rb"listening on http://127\.0\.0\.1:(\d+)/mcp", "stderr")
-        url = f"http://127.0.0.1:{port}/mcp"
+            peer = start("proxy", words, ANNOUNCEMENT, "stderr")
+        url = f"http://127.0.0.1:{peer.port}/mcp"
         words = ["server", "--url", url, "--suite", "all", "--spec-version", run.revision]
         _call(bench, directory, words)
+        if run.route != "direct":
+            expect_clean_end(peer, bench.patience)
     return {name.removeprefix("server-"): checks for name, checks in _read(directory / "results").items()}
 
 
@@ -114,7 +116,7 @@ def _client_leg(bench: Bench, run: Run) -> Results:
 
 
 def _client_scenarios(bench: Bench, revision: str) -> list[str]:
-    """Those of the revision, but for authorization: that is between a client and servers that we do not stand before."""
+    """Those of the revision, but for authorization: it is a matter of servers that we do not stand before."""
     words = [*_suite(bench), "list", "--client", "--spec-version", revision]
     listed = subprocess.run(words, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
     names = re.findall(r"^  - (\S+) \[(.*)\]$", listed, re.MULTILINE)

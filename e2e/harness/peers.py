@@ -21,6 +21,8 @@ from harness.model import CheckFailed, expect
 
 #: How the proxy says that it does not know what the command line asks for.
 USAGE = 64
+#: What the proxy says once it listens.
+ANNOUNCEMENT = rb"listening on http://127\.0\.0\.1:(\d+)/mcp"
 
 
 @dataclass
@@ -109,3 +111,10 @@ def expect_gone(name: str, mark: str, patience: float) -> None:
     left = processes.await_gone(mark, (), patience)
     processes.end(left)
     expect(not left, lambda: f"left behind by {name}: " + "; ".join(map(str, left)))
+
+
+def expect_clean_end(peer: Peer, patience: float) -> None:
+    """Fail unless the peer ends with status 0 when it is asked to, and leaves nothing."""
+    status = peer.end(patience)
+    expect_gone(peer.name, peer.mark, patience)
+    expect(status == 0, f"{peer.name} ended with status {status} after SIGTERM")
