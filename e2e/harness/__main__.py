@@ -28,7 +28,7 @@ PARTS = ("exact", "matrix", "conformance")
 #: A pause this long in one of the matrix's checks is a failure, on a machine that runs two of them at once.
 MATRIX_PATIENCE = 60.0
 #: After this many seconds nothing more of the matrix is started.
-MATRIX_SECONDS = 360.0
+MATRIX_SECONDS = 400.0
 
 
 def main() -> int:
