@@ -18,7 +18,7 @@ from mcp import MCPDeprecationWarning
 
 import checks  # noqa: F401
 from harness import conformance, matrix
-from harness.cells import LINKS, Bench
+from harness.cells import LINKS, Bench, refusal
 from harness.model import REGISTRY, Route
 from harness.report import Row, print_row, print_summary, print_title
 from harness.runner import FIXTURES, Runner, choose
@@ -40,6 +40,9 @@ def main() -> int:
     if not choose(options.only):
         print(f"no check matches {' '.join(options.only)}", file=sys.stderr)
         return 64
+    if not any(words in client.name for client in matrix.CLIENTS for words in options.clients):
+        print(f"no client matches {' '.join(options.clients)}", file=sys.stderr)
+        return 64
     # The SDK marks what newer revisions drop; the servers out there still need it.
     warnings.simplefilter("ignore", MCPDeprecationWarning)
     # It also logs each line that it cannot read; the checks see those themselves.
@@ -49,11 +52,25 @@ def main() -> int:
         # Faults show as waits that end too late, so the patience is short.
         bench = replace(_bench(options, build, "self-test"), patience=10.0)
         return self_test(FIXTURES, lambda routes, only: _run(build, routes, only, 4.0, 120.0, quiet=True), bench)
-    counts = [part(options, build) for part in _parts(options)]
+    refused = _refuse_links(options, build)
+    counts = [(0, refused), *(part(options, build) for part in _parts(options))]
     print()
     passed, failed = (sum(count) for count in zip(*counts, strict=True))
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def _refuse_links(options: argparse.Namespace, build: Path) -> int:
+    """Take the links that this build does not offer out of those asked for, loudly; return how many they were."""
+    if not options.shadowcat:
+        return 0
+    bench = _bench(options, build, "links")
+    refusals = {link.name: refusal(bench, link) for link in LINKS if link.name in options.links}
+    for name, why in refusals.items():
+        if why:
+            print(f"FAILED link {name}: this build does not offer it: {why}", flush=True)
+    options.links = [name for name in options.links if not refusals[name]]
+    return sum(1 for why in refusals.values() if why)
 
 
 def _parts(options: argparse.Namespace) -> list[Callable[[argparse.Namespace, Path], tuple[int, int]]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import processes
 from harness.model import CheckFailed, expect
-from harness.peers import ANNOUNCEMENT, Peer, expect_clean_end, expect_gone, listening
+from harness.peers import ANNOUNCEMENT, USAGE, Peer, expect_clean_end, expect_gone, listening
 from harness.texts import HOSTILE
 
 E2E = Path(__file__).resolve().parent.parent
@@ -88,6 +88,25 @@ class Bench:
             return ["node", index, "stdio"]
         loopback = ["--import", str(E2E / "fixtures" / "loopback.mjs")]
         return ["node", *loopback, index, "sse" if speaks == "sse" else "streamableHttp"]
+
+
+def refusal(bench: Bench, link: Link) -> str:
+    """Why this build does not offer a link; empty if it does. Nobody is behind the words that it is given."""
+    upstream = ["--", "true"] if link.server == "stdio" else ["http://127.0.0.1:9/mcp"]
+    words = [str(bench.shadowcat), "proxy", *link.flags]
+    if not link.listens:
+        done = subprocess.run(
+            [*words, *upstream], stdin=subprocess.DEVNULL, capture_output=True, timeout=bench.patience
+        )
+        said = done.stderr.decode(errors="replace").strip()
+        return f"status {USAGE}, {said}" if done.returncode == USAGE else ""
+    try:
+        with listening(
+            "proxy", [*words, "--listen", "127.0.0.1:0", *upstream], ANNOUNCEMENT, bench.runs, bench.patience
+        ):
+            return ""
+    except CheckFailed as error:
+        return str(error)
 
 
 @dataclass

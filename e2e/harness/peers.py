@@ -102,8 +102,8 @@ def _why_not(peer: Peer, record: Path, patience: float) -> str:
     except subprocess.TimeoutExpired:
         return f"{peer.name} did not say within {patience} s where it listens"
     said = record.read_text(errors="replace").strip().splitlines()
-    why = "this build does not offer the link" if status == USAGE else "it ended before it listened"
-    return f"{peer.name}: {why}: status {status}, {said[-1] if said else 'nothing said'}"
+    why = f"{peer.name} did not take its command line" if status == USAGE else f"{peer.name} ended before it listened"
+    return f"{why}: status {status}, {said[-1] if said else 'nothing said'}"
 
 
 def expect_gone(name: str, mark: str, patience: float) -> None:
