@@ -64,7 +64,7 @@ def checks_of(client: Client, server: str, link: Link) -> list[str]:
         return []  # it speaks no such revision
     if link.server == "sse" and server == "dual":
         return []  # it has no such transport
-    if link.client == "sse" and client.era == "modern":
+    if "sse" in (link.client, link.server) and client.era == "modern":
         return []  # a transport of 2024-11-05 carries no such revision
     if client.driver == INSPECTOR:
         return list(INSPECTED)
@@ -127,6 +127,9 @@ def plan(links: list[str], clients: list[str]) -> Matrix:
             for link in routes:
                 if checks := checks_of(client, server, link):
                     cells[client.name, server, link.name] = Cell(client, server, link, checks)
+    for cell in cells.values():
+        baseline = (cell.client.name, cell.server, f"direct-{cell.link.server}")
+        assert baseline in cells, f"{cell.name} has nothing to be held against"
     return Matrix(cells)
 
 
