@@ -178,7 +178,12 @@ class Cell:
         words = [*self.client.driver, json.dumps(spec)]
         with (directory / "driver.stderr").open("wb") as errors:
             driver = subprocess.Popen(
-                words, stdout=subprocess.PIPE, stderr=errors, env=environment, start_new_session=True
+                words,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=processes.die_with_us,
             )
             try:
                 out, _ = driver.communicate(timeout=bench.patience * (2 + len(self.checks)))

@@ -135,6 +135,7 @@ def _call(bench: Bench, directory: Path, words: list[str]) -> None:
             stderr=log,
             env=environment,
             start_new_session=True,
+            preexec_fn=processes.die_with_us,
         )
         try:
             suite.wait(SECONDS)

@@ -80,6 +80,7 @@ def listening(
             stdin=subprocess.DEVNULL,
             env=os.environ | {processes.MARK: mark},
             start_new_session=True,
+            preexec_fn=processes.die_with_us,
             **{stream: subprocess.PIPE, other: rest},  # type: ignore[arg-type]
         )
     peer = Peer(name, process, mark)

@@ -7,6 +7,7 @@ process from a walk of the tree: a parent that died, a new group, a new session.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -18,6 +19,13 @@ from pathlib import Path
 
 MARK = "SHADOWCAT_E2E_SESSION"
 _ENDED = "ZX"
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_us() -> None:
+    """For `preexec_fn`: the process is killed when the harness ends, however it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
