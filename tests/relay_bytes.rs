@@ -149,7 +149,7 @@ fn each_event_arrives_before_the_next_is_sent() {
     let upstream = Upstream::start();
     let proxy = Proxy::start(&[], &upstream);
     let mut client = proxy.connect();
-    client.send("GET /mcp HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n");
+    client.send("GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n");
     let mut server = upstream.accept();
     assert!(server.head().start.starts_with("GET /mcp "));
     server.answer_events();
@@ -172,7 +172,7 @@ fn what_comes_in_one_read_leaves_in_fewer_pieces() {
     let upstream = Upstream::start();
     let proxy = Proxy::start(&[], &upstream);
     let mut client = proxy.connect();
-    client.send("GET /mcp HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n");
+    client.send("GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n");
     let mut server = upstream.accept();
     server.head();
     server.answer_events();
