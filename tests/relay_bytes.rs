@@ -43,8 +43,7 @@ fn delicate() -> Vec<String> {
         r#""text""#,
     ]
     .map(str::to_owned)
-    .into_iter()
-    .collect::<Vec<_>>();
+    .into();
     let (open, close) = ("[".repeat(200), "]".repeat(200));
     messages.push(format!(r#"{{"jsonrpc":"2.0","id":9,"method":"m","params":{{"deep":{open}{close}}}}}"#));
     messages

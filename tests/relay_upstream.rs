@@ -204,6 +204,43 @@ fn a_token_from_the_environment_takes_the_place_of_the_clients() {
 }
 
 #[test]
+fn a_public_url_takes_the_place_of_the_upstreams_where_clients_compare_them() {
+    let upstream = Upstream::start();
+    let url = format!("http://{}/api/mcp", upstream.address);
+    let metadata = format!("http://{}/.well-known/oauth-protected-resource/api/mcp", upstream.address);
+    let document = format!("{{\"a\": 1.0, \"resource\": \"{url}\" ,\"z\":[]}}");
+    let public = "https://gate.example/mcp";
+    let cases: [(&[&str], &str, &str, &str); 2] = [
+        (&[], &url, &metadata, "/.well-known/oauth-protected-resource/mcp"),
+        (
+            &["--public-url", public],
+            public,
+            "https://gate.example/.well-known/oauth-protected-resource/mcp",
+            "/.well-known/oauth-protected-resource/api/mcp",
+        ),
+    ];
+    for (options, name, told, asked) in cases {
+        let proxy = proxy(options, &url, &[]);
+        let mut client = proxy.connect();
+        client.post("", CALL);
+        let mut server = upstream.accept();
+        let head = server.head();
+        server.body(&head).unwrap();
+        let challenge = |url: &str| format!("Bearer error=\"x\", resource_metadata=\"{url}\"");
+        server.send(format!(
+            "HTTP/1.1 401 X\r\nwww-authenticate: {}\r\nwww-authenticate: Basic\r\ncontent-length: 0\r\n\r\n",
+            challenge(&metadata)
+        ));
+        assert_eq!(client.head().all("www-authenticate"), [challenge(told).as_str(), "Basic"]);
+        client.send("GET /.well-known/oauth-protected-resource/mcp HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        assert_eq!(server.head().start, format!("GET {asked} HTTP/1.1"));
+        server.answer("application/json", &document);
+        let head = client.head();
+        assert_eq!(client.body(&head), Ok(document.replace(&url, name).into_bytes()));
+    }
+}
+
+#[test]
 fn fifty_streams_run_side_by_side() {
     let upstream = Upstream::start();
     let proxy = Proxy::start(&[], &upstream);

@@ -2,7 +2,8 @@
 //!
 //! No task and no queue of its own: what one side sends is what the other side is sent, and a side that does
 //! not read keeps the other from writing. Statuses and headers are kept but for those that belong to one
-//! connection ([`headers`]). Bodies are looked at as they pass ([`asked`], [`answered`]) and never changed.
+//! connection ([`headers`]). Bodies are looked at as they pass ([`asked`], [`answered`]) and never changed, but for one
+//! member of one document if `--public-url` asks for it ([`public`]).
 //!
 //! When the client is gone, the upstream's exchange is closed, as the client itself would have done
 //! (mcp-rules C5, G8: what that means is for the upstream). When the upstream breaks off, so does the client's
@@ -11,6 +12,7 @@
 mod answered;
 mod asked;
 mod headers;
+mod public;
 
 use std::{fmt, pin::pin};
 
@@ -18,6 +20,7 @@ use bytes::BytesMut;
 use futures::future::{Either, select};
 use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use http_body::Body as _;
+use http_body_util::{BodyExt as _, Limited};
 use shadowcat_codecs::Limits;
 use tokio::sync::oneshot;
 
@@ -30,6 +33,7 @@ use crate::{
 };
 use answered::{Answered, Seen};
 use asked::Asked;
+use public::Names;
 
 /// A relay to one upstream.
 #[derive(Debug)]
@@ -90,11 +94,13 @@ impl Relay {
     ///
     /// As [`exchange`](Self::exchange).
     pub async fn well_known(&self, request: Request) -> Response {
-        let url = match request.uri().path_and_query() {
-            Some(path) => self.client.at(path.clone()),
-            None => self.client.url().clone(),
+        let Some(path) = request.uri().path_and_query().cloned() else {
+            return self.pass(request, self.client.url().clone()).await;
         };
-        self.pass(request, url).await
+        let is_metadata = request.method() == Method::GET && public::is_resource_metadata(path.path());
+        let Some(names) = self.names() else { return self.pass(request, self.client.at(path)).await };
+        let answer = self.pass(request, self.client.at(names.asked(&path))).await;
+        if is_metadata && answer.status().is_success() { renamed(names, answer).await } else { answer }
     }
 
     /// Whether the upstream can be reached, for a readiness probe. Sends no message.
@@ -169,6 +175,9 @@ impl Relay {
     fn answered(&self, is_ours: bool, answer: http::Response<Incoming>) -> Response {
         let (mut parts, body) = answer.into_parts();
         headers::clean_response(&mut parts.headers);
+        if let Some(names) = self.names() {
+            names.rename_challenges(&mut parts.headers);
+        }
         parts.extensions.clear();
         self.note_redirect(&parts);
         if body.is_end_stream() {
@@ -208,6 +217,11 @@ impl Relay {
         tracing::warn!(status, to = path, is_other_origin = is_other, "the server redirects; give its new URL instead");
     }
 
+    fn names(&self) -> Option<Names<'_>> {
+        let public = self.options.public_url.as_ref()?;
+        Some(Names { public, upstream: self.client.url() })
+    }
+
     fn with_query(&self, query: &str) -> Uri {
         let url = self.client.url();
         let path = match url.query() {
@@ -217,6 +231,25 @@ impl Relay {
         // Both parts come out of URIs.
         PathAndQuery::try_from(path).map_or_else(|_| url.clone(), |path| self.client.at(path))
     }
+}
+
+/// A document of metadata that names us, if it named the upstream.
+async fn renamed(names: Names<'_>, answer: Response) -> Response {
+    if headers::content_encoding(answer.headers()).is_some() {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    let document = match Limited::new(body, public::MAX_DOCUMENT_LEN).collect().await {
+        Ok(document) => document.to_bytes(),
+        Err(error) => {
+            tracing::warn!(%error, limit = public::MAX_DOCUMENT_LEN, "the server's metadata cannot be read");
+            let what = format!("its metadata cannot be read: {error}");
+            return refusal(&Reason::UpstreamStatus { status: parts.status.as_u16(), what });
+        }
+    };
+    let document = names.document(&document).unwrap_or(document);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
+    Response::from_parts(parts, Body::from(document))
 }
 
 /// An answer of ours, because there is none of the upstream's.
