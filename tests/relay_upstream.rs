@@ -25,11 +25,8 @@ use std::{
 
 use ::http::{Request, Response};
 use http::{Conn, Proxy, Upstream};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::ring;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use support::Launch;
@@ -39,7 +36,7 @@ use tokio_rustls::TlsAcceptor;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#;
 
-/// A server with TLS that answers each request with its body, and says in headers by which version of HTTP it came
+/// A server with TLS and HTTP/2 that answers each request with its body, and says in headers by which version of HTTP it came
 /// and by which name. Its certificate is in the file.
 struct TlsServer {
     address: SocketAddr,
@@ -58,7 +55,7 @@ impl TlsServer {
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
         let mut config = config.with_single_cert(chain, private).unwrap();
-        config.alpn_protocols = vec![b"h2".into(), b"http/1.1".into()];
+        config.alpn_protocols = vec![b"h2".into()];
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
@@ -89,7 +86,8 @@ async fn serve(socket: std::net::TcpListener, tls: TlsAcceptor) {
                 answer.headers_mut().unwrap().extend(media_type.map(|value| (::http::header::CONTENT_TYPE, value)));
                 Ok::<_, Infallible>(answer.body(request.into_body()).unwrap())
             });
-            let _ended = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let _ended =
+                http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
