@@ -2,8 +2,8 @@
 //!
 //! No task and no queue of its own: what one side sends is what the other side is sent, and a side that does
 //! not read keeps the other from writing. Statuses and headers are kept but for those that belong to one
-//! connection ([`headers`]). Bodies are looked at as they pass ([`asked`], [`answered`]) and never changed, but for one
-//! member of one document if `--public-url` asks for it ([`public`]).
+//! connection (`relay/headers.rs`). Bodies are looked at as they pass (`relay/asked.rs`, `relay/answered.rs`)
+//! and never changed, but for one member of one document if `--public-url` asks for it (`relay/public.rs`).
 //!
 //! When the client is gone, the upstream's exchange is closed, as the client itself would have done
 //! (mcp-rules C5, G8: what that means is for the upstream). When the upstream breaks off, so does the client's
