@@ -333,6 +333,47 @@ fn where_no_new_session_comes_about_requests_get_errors() {
     end(&upstream, session);
 }
 
+#[test]
+fn a_listening_stream_that_was_there_and_is_gone_says_that_the_session_is() {
+    let (upstream, mut session, Listening(get)) = listening(&[]);
+    let mut events = get.events();
+    events.raw("retry: 1\nid: 1\ndata:\n\n");
+    events.end();
+    upstream.get().status(404);
+    let asked = upstream.post();
+    assert_eq!(asked.text(), INITIALIZE);
+    let mut events = asked.events();
+    events.message(INITIALIZE_RESULT);
+    upstream.post().accept();
+    let get = upstream.get();
+    // This one gave no session id; and another session has other events.
+    assert_eq!((get.header("mcp-session-id"), get.header("last-event-id")), (None, None));
+    get.status(405);
+    session.send(call(1) + "\n");
+    upstream.post().json(result(1));
+    assert_eq!(session.stdout.line(), result(1));
+    drop(events);
+    assert_eq!(session.end().stdout, "");
+    upstream.assert_idle();
+}
+
+#[test]
+fn redirects_within_the_origin_are_followed_a_few_times() {
+    let (upstream, mut session) = opened(&[]);
+    session.send(call(1) + "\n");
+    upstream.post().answer(307, "location: /else?a=b\r\n", "");
+    let asked = upstream.post();
+    assert_eq!((&*asked.path, asked.text()), ("/else?a=b", &*call(1)));
+    asked.json(result(1));
+    assert_eq!(session.stdout.line(), result(1));
+    session.send(call(2) + "\n");
+    for _ in 0..4 {
+        upstream.post().answer(308, "location: /mcp\r\n", "");
+    }
+    assert_reason(&session.stdout.line(), 2, "upstream_status");
+    end(&upstream, session);
+}
+
 // --- modern --------------------------------------------------------------------------------------------------
 
 #[test]

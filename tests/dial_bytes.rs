@@ -77,6 +77,18 @@ fn payloads_cross_unchanged_both_ways() {
 }
 
 #[test]
+fn ids_that_a_server_spells_anew_come_back_as_they_were_asked() {
+    let (upstream, mut session) = start();
+    for (asked, answered) in [("1.0", "1"), ("\"\\u0061\\/b\"", "\"a/b\""), ("1e2", "100"), ("-0", "0")] {
+        session.send(format!("{{\"jsonrpc\":\"2.0\",\"id\":{asked},\"method\":\"x\"}}\n"));
+        let answer = |id: &str| format!(r#"{{"id":{id},"result":1.0}}"#).replace('{', r#"{"jsonrpc":"2.0","#);
+        upstream.post().json(answer(answered));
+        assert_eq!(session.stdout.line(), answer(asked));
+    }
+    end(&upstream, session);
+}
+
+#[test]
 fn line_ends_between_tokens_become_spaces_and_nothing_else_changes() {
     let (upstream, mut session) = start();
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;

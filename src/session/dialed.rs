@@ -4,12 +4,15 @@
 //! Pure: requests are sent, and sent again, by the link. The handshake is kept, so that a session the
 //! server has lost can be opened anew without the client's knowing (rule G11).
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use shadowcat_codecs::envelope::{Envelope, Kind, text};
+use shadowcat_codecs::envelope::{Envelope, IdClass, Kind, text};
 
 use super::{
+    RequestId,
     mirror::{self, LAST_EVENT_ID, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
     revision::{self, Class, Era, Facts},
+    spelling::{means_same, respelled_copy},
     tools::{Learned, Tools},
 };
 
@@ -127,6 +130,20 @@ impl Dialed {
     pub fn learn(&mut self, frame: &[u8]) -> Learned {
         self.tools.learn(frame)
     }
+}
+
+/// An answer that bears the id of one of `asked` in another spelling, `1` for `1.0`: a copy with the asker's
+/// (mcp-rules §3.1). `None` for what is no such answer.
+#[must_use]
+pub fn respelled(envelope: &Envelope, frame: &[u8], asked: &[RequestId]) -> Option<Bytes> {
+    let is_answer = matches!(envelope.kind(), Kind::Response | Kind::Error);
+    let span = envelope.id().filter(|_| matches!(envelope.id_class(), IdClass::Number | IdClass::String))?;
+    let id = span.of(frame);
+    if !is_answer || asked.iter().any(|own| own.as_bytes() == id) {
+        return None;
+    }
+    let own = asked.iter().find(|own| means_same(own.as_bytes(), id))?;
+    Some(respelled_copy(frame, 0, span, own.as_bytes()))
 }
 
 /// Whether the message is this request or notification.

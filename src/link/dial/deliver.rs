@@ -17,7 +17,7 @@ use super::{
     posted::{Key, Posted, Purpose},
     two_endpoints::Mode,
 };
-use crate::session::{Action, Message, Reason, RequestId, StreamKey, revision::Era};
+use crate::session::{Action, Message, Reason, RequestId, StreamKey, dialed, revision::Era};
 
 impl Dial {
     pub(super) fn handle_step(&mut self, key: Key, step: Step) {
@@ -66,18 +66,14 @@ impl Dial {
     fn deliver(&mut self, key: Key, data: Frame) {
         // Raw line ends in JSON are white space between tokens (mcp-rules §3.9).
         let Ok(line) = LineEncoder::new(LineEnds::Blank).encode(data) else { return };
-        let frame = Bytes::from(line.into_frame());
-        let envelope = match self.parser.parse(&frame) {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                tracing::warn!(from = %StreamKey::UPSTREAM, len = frame.len(), %error, "not a message; kept back");
-                self.session.handle_noise();
-                if let Some(posted) = self.posted.get_mut(&key) {
-                    posted.failure = Some(Reason::Refused { what: error.to_string() });
-                }
-                return;
-            }
-        };
+        let mut frame = Bytes::from(line.into_frame());
+        let Some(mut envelope) = self.parsed(key, &frame) else { return };
+        // A server that reads and rewrites ids may spell them anew; then the client's spelling is restored.
+        if let Some(copy) = self.respelled(key, &envelope, &frame) {
+            frame = copy;
+            let Some(again) = self.parsed(key, &frame) else { return };
+            envelope = again;
+        }
         if self.posted.get(&key).is_some_and(|posted| posted.purpose == Purpose::Reopening)
             && matches!(envelope.kind(), Kind::Response | Kind::Error)
         {
@@ -96,6 +92,25 @@ impl Dial {
             self.learn(key, &envelope, &frame);
         }
         self.linger(key);
+    }
+
+    /// The envelope of what the server sent; what is no message is kept back.
+    fn parsed(&mut self, key: Key, frame: &[u8]) -> Option<Envelope> {
+        self.parser
+            .parse(frame)
+            .inspect_err(|error| {
+                tracing::warn!(from = %StreamKey::UPSTREAM, len = frame.len(), %error, "not a message; kept back");
+                self.session.handle_noise();
+                if let Some(posted) = self.posted.get_mut(&key) {
+                    posted.failure = Some(Reason::Refused { what: error.to_string() });
+                }
+            })
+            .ok()
+    }
+
+    fn respelled(&self, key: Key, envelope: &Envelope, frame: &[u8]) -> Option<Bytes> {
+        let posted = self.posted.get(&key).filter(|posted| posted.awaits_answer(&self.session))?;
+        dialed::respelled(envelope, frame, &posted.ids)
     }
 
     /// Takes in what an answer says of the session and of the tools.

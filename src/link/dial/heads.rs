@@ -62,7 +62,13 @@ impl Dial {
                 self.resume_again(key, &what);
             }
             Purpose::Message => {
-                let reason = Reason::ServerUnreachable { what, url: error.destination() };
+                let reason = match error {
+                    SendError::Timeout { waited: Waited::Answer, after, .. } => {
+                        let after_ms = after.as_millis().try_into().unwrap_or(u64::MAX);
+                        Reason::Timeout { what: "the server's answer".to_owned(), after_ms }
+                    }
+                    error => Reason::ServerUnreachable { what, url: error.destination() },
+                };
                 let is_first = is_unsent && !self.is_reached && self.phase != Phase::Leaving;
                 self.fail(key, &reason);
                 if is_first {
