@@ -207,7 +207,7 @@ fn a_server_that_goes_is_answered_for_and_nothing_is_posted_again() {
 #[test]
 fn a_server_that_was_never_there_is_told_of_in_the_answer_and_the_exit_code() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut session = Launch::new(["proxy", &format!("http://user:secret@{address}/mcp?key=secret")]).start();
+    let mut session = Launch::new(["proxy", &format!("http://{address}/mcp?key=secret")]).start();
     session.send(format!("{INITIALIZE}\n{CALL}\n"));
     for id in ["\"id\":0,", "\"id\":1,"] {
         let line = session.stdout.line();
