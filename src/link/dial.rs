@@ -16,8 +16,8 @@
 //! once to the next session, a redirect within the origin that keeps the method is followed, and `initialize`
 //! goes on to HTTP+SSE where the server is that old.
 //!
-//! In the files beside this: [`answer`] reads bodies, [`outward`] posts, [`heads`] and [`deliver`] take
-//! answers, [`streams`] listens and resumes, [`reopen`] replays the handshake, [`two_endpoints`] is HTTP+SSE.
+//! In the files beside this: `answer` reads bodies, `outward` posts, `heads` and `deliver` take
+//! answers, `streams` listens and resumes, `reopen` replays the handshake, `two_endpoints` is HTTP+SSE.
 
 mod answer;
 mod deliver;
