@@ -8,7 +8,7 @@
 //!
 //! What a message means is decided by [`crate::session`]: `shared` for a child that many clients use without
 //! knowing of each other (MCP 2026-07-28), `owned` for a session with a child of its own (until 2025-11-25).
-//! One task for each child owns its streams and that state ([`host`]); exchanges reach it over a bounded
+//! One task for each child owns its streams and that state (`host`); exchanges reach it over a bounded
 //! channel. No exchange is given a task of its own, and no message of ours is ever sent to find out what a
 //! server is.
 
