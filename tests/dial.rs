@@ -404,6 +404,33 @@ fn modern_requests_say_in_headers_what_they_are() {
     upstream.assert_idle();
 }
 
+/// A client over HTTP must reject a tool whose marks break the rules, and that client is this proxy. The list is
+/// the server's, byte for byte; what is rejected is the call.
+#[test]
+fn a_call_of_a_tool_with_broken_marks_is_refused_and_not_posted() {
+    let (upstream, mut session) = start(&[]);
+    session.send(modern(1, "tools/list", "") + "\n");
+    let tools = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"bad","inputSchema":{"properties":{"a":{"type":"string","x-mcp-header":""}}}},{"name":"good","inputSchema":{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}}]}}"#;
+    upstream.post().json(tools);
+    assert_eq!(session.stdout.line(), tools);
+    session.send(modern(2, "tools/call", r#""name":"b\u0061d","arguments":{"a":"x"},"#) + "\n");
+    let line = session.stdout.line();
+    assert_reason(&line, 2, "invalid_tool");
+    let error = error(&line);
+    assert_eq!((&error["error"]["code"], &error["error"]["data"]["tool"]), (&(-32602).into(), &"bad".into()));
+    assert_eq!(error["error"]["data"]["what"], "x-mcp-header is empty");
+    // Other tools are called.
+    session.send(modern(3, "tools/call", r#""name":"good","arguments":{"a":"x"},"#) + "\n");
+    let asked = upstream.post();
+    assert_eq!((asked.header("mcp-name"), asked.header("mcp-param-a")), (Some("good"), Some("x")));
+    asked.json(result(3));
+    assert_eq!(session.stdout.line(), result(3));
+    let ended = session.end();
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("bad") && ended.stderr.contains("refused"), "{}", ended.stderr);
+    upstream.assert_idle();
+}
+
 #[test]
 fn modern_cancellation_closes_the_exchange_and_is_not_sent() {
     let (upstream, mut session) = start(&[]);

@@ -9,11 +9,11 @@ use http::{HeaderMap, HeaderValue};
 use shadowcat_codecs::envelope::{Envelope, IdClass, Kind, text};
 
 use super::{
-    RequestId,
+    Reason, RequestId,
     mirror::{self, LAST_EVENT_ID, MCP_PROTOCOL_VERSION, MCP_SESSION_ID},
     revision::{self, Class, Era, Facts},
     spelling::{means_same, respelled_copy},
-    tools::{Learned, Tools},
+    tools::{self, Learned, Tools},
 };
 
 pub mod back_off;
@@ -124,6 +124,19 @@ impl Dialed {
     #[must_use]
     pub fn handshake(&self) -> Option<(&[u8], &[u8])> {
         Some((self.initialize.as_deref()?, self.initialized.as_deref()?))
+    }
+
+    /// Why a message may not be posted: it calls a tool whose marks break the rules, which a client over HTTP
+    /// must reject (MCP 2026-07-28, Streamable HTTP, "Schema Extension"). The client in front of us speaks no
+    /// HTTP and may ignore the marks; so the list stays as it is, and the rule is kept here.
+    #[must_use]
+    pub fn refusal(&self, era: Era, envelope: &Envelope, frame: &[u8]) -> Option<Reason> {
+        if era != Era::Modern || envelope.kind() != Kind::Request || !is_method(envelope, frame, "tools/call") {
+            return None;
+        }
+        let tool = envelope.name().and_then(|span| text(span, frame))?;
+        let what = self.tools.broken_rule_of(&tool)?;
+        Some(Reason::InvalidTool { tool: tool.chars().take(tools::MAX_SHOWN).collect(), what })
     }
 
     /// A server's answer to `tools/list` came by.

@@ -57,6 +57,14 @@ pub enum Reason {
         /// Where, from its first byte.
         at: u64,
     },
+    /// A call of a tool whose `x-mcp-header` marks break the rules: whoever speaks HTTP to its server must reject
+    /// it (MCP 2026-07-28, Streamable HTTP, "Schema Extension").
+    InvalidTool {
+        /// The tool, shortened.
+        tool: String,
+        /// Which rule.
+        what: &'static str,
+    },
     /// A message that must not be sent here: a response or a batch where there are none, `initialize` inside
     /// a batch (rules F8, H4).
     InvalidRequest {
@@ -268,7 +276,7 @@ impl Reason {
             Self::InvalidRequest { .. } | Self::Refused { .. } | Self::IdTooLong { .. } | Self::SessionRequired => {
                 (INVALID_REQUEST, StatusCode::BAD_REQUEST)
             }
-            Self::MissingMeta { .. } => (INVALID_PARAMS, StatusCode::BAD_REQUEST),
+            Self::MissingMeta { .. } | Self::InvalidTool { .. } => (INVALID_PARAMS, StatusCode::BAD_REQUEST),
             Self::HeaderMismatch(_) => (HEADER_MISMATCH, StatusCode::BAD_REQUEST),
             Self::UnsupportedVersion { .. } => (UNSUPPORTED_PROTOCOL_VERSION, StatusCode::BAD_REQUEST),
             Self::Unauthorized => (INVALID_REQUEST, StatusCode::UNAUTHORIZED),
@@ -319,6 +327,7 @@ impl fmt::Display for Reason {
             Self::Forbidden { header, found } => write!(f, "{header} {found:?} is not served here"),
             Self::HeaderMismatch(mismatch) => mismatch.fmt(f),
             Self::InvalidJson { what, at } => write!(f, "not JSON at byte {at}: {what}"),
+            Self::InvalidTool { tool, what } => write!(f, "the tool {tool:?} cannot be called over HTTP: {what}"),
             Self::InvalidRequest { what } => write!(f, "invalid request: {what}"),
             Self::MessageTooLarge { limit, at } => {
                 write!(f, "message at byte {at} is longer than the limit of {limit} bytes")

@@ -34,20 +34,30 @@ pub struct Learned {
     pub tools: usize,
     /// Those of them with parameters in headers.
     pub with_params: usize,
-    /// Those whose marks break the rules, at most [`MAX_REPORTED`] of them: to be logged once. They are called
-    /// without parameter headers, and stay in the list.
+    /// Those whose marks cannot be followed, at most [`MAX_REPORTED`] of them: to be logged once. They stay in
+    /// the list.
     pub invalid: Vec<Invalid>,
     /// Those that found no room.
     pub dropped: usize,
 }
 
-/// A tool whose marks break the rules.
+/// A tool whose marks cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// The tool's name, shortened.
     pub tool: String,
-    /// Which rule.
-    pub what: &'static str,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// Why the marks of a tool cannot be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "either they are to blame or we are")]
+pub enum Fault {
+    /// They break this rule (MCP 2026-07-28, Streamable HTTP, "Schema Extension").
+    Rule(&'static str),
+    /// They may be as they should, but are beyond what we keep. Such a tool is called without their headers.
+    Limit(&'static str),
 }
 
 /// A value of a call's arguments that a header can mirror.
@@ -65,7 +75,8 @@ pub enum Argument<'a> {
 #[derive(Debug)]
 enum Known {
     Params(Params),
-    Invalid,
+    /// Which rule its marks break.
+    Invalid(&'static str),
 }
 
 impl Tools {
@@ -105,14 +116,17 @@ impl Tools {
     pub fn params_of(&self, tool: &str) -> Option<&Params> {
         match self.by_name.get(tool)? {
             Known::Params(params) => Some(params),
-            Known::Invalid => None,
+            Known::Invalid(_) => None,
         }
     }
 
-    /// Whether the marks of `tool` break the rules.
+    /// The rule that the marks of `tool` break, if they do.
     #[must_use]
-    pub fn is_invalid(&self, tool: &str) -> bool {
-        matches!(self.by_name.get(tool), Some(Known::Invalid))
+    pub fn broken_rule_of(&self, tool: &str) -> Option<&'static str> {
+        match self.by_name.get(tool)? {
+            Known::Params(_) => None,
+            Known::Invalid(rule) => Some(rule),
+        }
     }
 
     fn learn_one(&mut self, tool: &str, input_schema: Option<&RawValue>, learned: &mut Learned) {
@@ -123,11 +137,17 @@ impl Tools {
                 return;
             }
             Ok(Some(params)) => Known::Params(params),
-            Err(what) => {
+            Err(fault) => {
                 if learned.invalid.len() < MAX_REPORTED {
-                    learned.invalid.push(Invalid { tool: tool.chars().take(MAX_SHOWN).collect(), what });
+                    learned.invalid.push(Invalid { tool: tool.chars().take(MAX_SHOWN).collect(), fault });
                 }
-                Known::Invalid
+                match fault {
+                    Fault::Rule(rule) => Known::Invalid(rule),
+                    Fault::Limit(_) => {
+                        self.forget(tool);
+                        return;
+                    }
+                }
             }
         };
         self.forget(tool);
@@ -148,13 +168,20 @@ impl Tools {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Rule(what) | Self::Limit(what)) = self;
+        f.write_str(what)
+    }
+}
+
 impl Known {
     fn cost(&self, tool: &str) -> usize {
         TOOL_COST
             + tool.len()
             + match self {
                 Self::Params(params) => params.cost(),
-                Self::Invalid => 0,
+                Self::Invalid(_) => 0,
             }
     }
 }
@@ -251,7 +278,7 @@ pub const MAX_REPORTED: usize = 16;
 /// What a tool costs beside its texts: its place in the table.
 const TOOL_COST: usize = 128;
 /// Most characters of a tool's name in a report.
-const MAX_SHOWN: usize = 128;
+pub(super) const MAX_SHOWN: usize = 128;
 
 #[cfg(test)]
 mod tests;

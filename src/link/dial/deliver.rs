@@ -17,7 +17,11 @@ use super::{
     posted::{Key, Posted, Purpose},
     two_endpoints::Mode,
 };
-use crate::session::{Action, Message, Reason, RequestId, StreamKey, dialed, revision::Era};
+use crate::session::{
+    Action, Message, Reason, RequestId, StreamKey, dialed,
+    revision::Era,
+    tools::{Fault, Invalid},
+};
 
 impl Dial {
     pub(super) fn handle_step(&mut self, key: Key, step: Step) {
@@ -122,8 +126,11 @@ impl Dial {
             self.dialed.negotiated(posted.session.take(), version.as_deref());
         } else if is_own && posted.is_tools_list && posted.era == Era::Modern {
             let learned = self.dialed.learn(frame);
-            for invalid in &learned.invalid {
-                tracing::warn!(tool = ?invalid.tool, "{}; called without parameter headers", invalid.what);
+            for Invalid { tool, fault } in &learned.invalid {
+                match fault {
+                    Fault::Rule(_) => tracing::warn!(?tool, "{fault}; calls of it are refused"),
+                    Fault::Limit(_) => tracing::warn!(?tool, "{fault}; called without parameter headers"),
+                }
             }
             if learned.dropped > 0 {
                 tracing::warn!(tools = learned.dropped, "no room for the marked parameters of more tools");

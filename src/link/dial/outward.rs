@@ -143,6 +143,16 @@ impl Dial {
     fn post(&mut self, mut outgoing: Outgoing, now: Instant) {
         let era = self.dialed.era_of(&outgoing.envelope, &outgoing.frame);
         if !outgoing.is_noted {
+            if let (Some(reason), Some(id)) =
+                (self.dialed.refusal(era, &outgoing.envelope, &outgoing.frame), outgoing.envelope.id())
+            {
+                let id = id.of(&outgoing.frame);
+                if let Some((_, reply)) = self.session.handle_refused(StreamKey::DOWNSTREAM, Kind::Request, id, reason)
+                {
+                    self.push_reply(&reply);
+                }
+                return;
+            }
             let is_ours = outgoing.is("notifications/cancelled") && self.cancel(&outgoing, era);
             let action = self.session.handle(StreamKey::DOWNSTREAM, outgoing.message(), now);
             if is_ours {

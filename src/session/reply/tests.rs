@@ -41,6 +41,7 @@ fn reasons() -> Vec<(Reason, i32, u16)> {
         (Reason::from(mismatch.unwrap_err()), -32020, 400),
         (Reason::InvalidJson { what: text(), at: 1 }, -32700, 400),
         (Reason::InvalidRequest { what: text() }, -32600, 400),
+        (Reason::InvalidTool { tool: text(), what: "x" }, -32602, 400),
         (Reason::MessageTooLarge { limit: 1, at: 0 }, -32600, 413),
         (Reason::MethodNotAllowed { allowed: "POST" }, -32600, 405),
         (Reason::MissingMeta { field: "x" }, -32602, 400),

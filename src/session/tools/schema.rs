@@ -9,7 +9,7 @@ use http::HeaderName;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Argument, Arguments, Unreadable, each_member};
+use super::{Argument, Arguments, Fault, Unreadable, each_member};
 use crate::session::mirror::MCP_PARAM_PREFIX;
 
 /// The parameters of a tool that are mirrored in headers. Never empty.
@@ -29,15 +29,15 @@ struct Node {
 }
 
 /// The marked parameters of an `inputSchema`, if there are any.
-pub(super) fn params(schema: &str) -> Result<Option<Params>, &'static str> {
+pub(super) fn params(schema: &str) -> Result<Option<Params>, Fault> {
     // Nearly all tools have none. With a backslash about, the mark may be spelled with an escape.
     if !schema.contains(MARK) && !schema.contains('\\') {
         return Ok(None);
     }
     if schema.len() > MAX_SCHEMA_LEN {
-        return Err("its schema is too long to be searched for x-mcp-header");
+        return Err(Fault::Limit("its schema is too long to be searched for x-mcp-header"));
     }
-    let schema: Value = serde_json::from_str(schema).map_err(|_| "its schema cannot be read")?;
+    let schema: Value = serde_json::from_str(schema).map_err(|_| Fault::Limit("its schema cannot be read"))?;
     let mut params = Params { headers: Vec::new(), root: Node::default(), cost: 0 };
     let mut root = Node::default();
     params.walk(&schema, Place::Root, &mut root)?;
@@ -75,7 +75,7 @@ impl Params {
         self.cost
     }
 
-    fn walk(&mut self, schema: &Value, place: Place, node: &mut Node) -> Result<(), &'static str> {
+    fn walk(&mut self, schema: &Value, place: Place, node: &mut Node) -> Result<(), Fault> {
         let schema = match schema {
             Value::Object(schema) => schema,
             Value::Array(schemas) => {
@@ -85,7 +85,7 @@ impl Params {
         };
         if let Some(mark) = schema.get(MARK) {
             if place != Place::Property {
-                return Err("x-mcp-header on what is not a property reached through properties alone");
+                return Err(Fault::Rule("x-mcp-header on what is not a property reached through properties alone"));
             }
             node.header = Some(self.mark(mark, schema)?);
         }
@@ -119,24 +119,24 @@ impl Params {
     }
 
     /// The index of the header a mark names.
-    fn mark(&mut self, mark: &Value, schema: &Map<String, Value>) -> Result<usize, &'static str> {
-        let name = mark.as_str().ok_or("x-mcp-header is not text")?;
+    fn mark(&mut self, mark: &Value, schema: &Map<String, Value>) -> Result<usize, Fault> {
+        let name = mark.as_str().ok_or(Fault::Rule("x-mcp-header is not text"))?;
         if name.is_empty() {
-            return Err("x-mcp-header is empty");
+            return Err(Fault::Rule("x-mcp-header is empty"));
         }
         if !name.bytes().all(is_token) {
-            return Err("x-mcp-header is no token of RFC 9110");
+            return Err(Fault::Rule("x-mcp-header is no token of RFC 9110"));
         }
         if !matches!(schema.get("type").and_then(Value::as_str), Some("integer" | "string" | "boolean")) {
-            return Err("x-mcp-header on what is neither an integer, a string nor a boolean");
+            return Err(Fault::Rule("x-mcp-header on what is neither an integer, a string nor a boolean"));
         }
         let header = HeaderName::try_from(format!("{MCP_PARAM_PREFIX}{name}"))
-            .map_err(|_| "x-mcp-header is too long for the name of a header")?;
+            .map_err(|_| Fault::Limit("x-mcp-header is too long for the name of a header"))?;
         if self.headers.contains(&header) {
-            return Err("x-mcp-header is there twice, upper and lower case being equal");
+            return Err(Fault::Rule("x-mcp-header is there twice, upper and lower case being equal"));
         }
         if self.headers.len() >= MAX_PARAMS {
-            return Err("x-mcp-header on more parameters than can be remembered");
+            return Err(Fault::Limit("x-mcp-header on more parameters than can be remembered"));
         }
         self.cost += NODE_COST + header.as_str().len();
         self.headers.push(header);

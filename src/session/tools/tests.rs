@@ -56,7 +56,7 @@ fn marks_are_valid_only_where_and_how_the_rules_say() {
     for schema in &valid {
         let (tools, learned) = learnt(schema);
         assert_eq!((learned.with_params, learned.invalid.as_slice()), (1, &[][..]), "{schema}");
-        assert!(tools.params_of("t").is_some() && !tools.is_invalid("t"), "{schema}");
+        assert!(tools.params_of("t").is_some() && tools.broken_rule_of("t").is_none(), "{schema}");
     }
     let marked = json!({"type": "string", "x-mcp-header": "X"});
     let with_type = |kind: Value| object(&json!({"a": {"type": kind, "x-mcp-header": "A"}}));
@@ -67,7 +67,6 @@ fn marks_are_valid_only_where_and_how_the_rules_say() {
         object(&json!({"a": text("Région")})),
         object(&json!({"a": text("Region\t1")})),
         object(&json!({"a": text("Region\r\nX: y")})),
-        object(&json!({"a": text(&"x".repeat(70_000))})),
         object(&json!({"a": text("Region"), "b": text("Region")})),
         object(&json!({"a": text("Region"), "b": text("REGION")})),
         object(&json!({"a": text("Region"), "b": object(&json!({"c": text("region")}))})),
@@ -99,7 +98,9 @@ fn marks_are_valid_only_where_and_how_the_rules_say() {
         let (tools, learned) = learnt(schema);
         assert_eq!((learned.with_params, learned.invalid.len()), (0, 1), "{schema}");
         assert_eq!(learned.invalid.first().map(|invalid| invalid.tool.as_str()), Some("t"));
-        assert!(tools.params_of("t").is_none() && tools.is_invalid("t"), "{schema}");
+        let fault = learned.invalid.first().map(|invalid| invalid.fault);
+        assert!(tools.params_of("t").is_none(), "{schema}");
+        assert_eq!(tools.broken_rule_of("t").map(Fault::Rule), fault, "{schema}");
     }
 }
 
@@ -159,10 +160,10 @@ fn later_answers_replace_what_was_known() {
     let _ = tools.learn(list(&json!([{"name": "other", "inputSchema": {}}])).as_bytes());
     assert!(tools.params_of("t").is_some(), "another page says nothing of it");
     let _ = tools.learn(list(&json!([{"name": "t", "inputSchema": object(&json!({"a": text("")}))}])).as_bytes());
-    assert!(tools.is_invalid("t"));
+    assert!(tools.broken_rule_of("t").is_some());
     let _ =
         tools.learn(list(&json!([{"name": "t", "inputSchema": object(&json!({"a": {"type": "string"}}))}])).as_bytes());
-    assert!(!tools.is_invalid("t") && tools.params_of("t").is_none());
+    assert!(tools.broken_rule_of("t").is_none() && tools.params_of("t").is_none());
     assert_eq!((tools.bytes, tools.by_name.len()), (0, 0));
 }
 
@@ -208,5 +209,15 @@ fn what_is_remembered_is_bounded() {
 
     let properties: serde_json::Map<String, Value> =
         (0..100).map(|index| (format!("p{index}"), text(&format!("H{index}")))).collect();
-    assert_eq!(learnt(&object(&properties.into())).1.invalid.len(), 1, "more marks than a request has room for");
+    let too_much = [
+        (object(&properties.into()), "more marks than a request has room for"),
+        (object(&json!({"a": text(&"x".repeat(70_000))})), "a name too long for a header"),
+        (object(&json!({"a": text("A"), "b": {"const": "x".repeat(1 << 20)}})), "a schema too long to be searched"),
+    ];
+    for (schema, what) in too_much {
+        let (tools, learned) = learnt(&schema);
+        assert!(matches!(learned.invalid[..], [Invalid { fault: Fault::Limit(_), .. }]), "{what}");
+        // That is our limit and no fault of the tool: it can be called.
+        assert!(tools.broken_rule_of("t").is_none() && tools.params_of("t").is_none(), "{what}");
+    }
 }
