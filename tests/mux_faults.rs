@@ -1,0 +1,148 @@
+//! Children and clients that misbehave, in front of and behind `link::mux`: what does not start, is too long,
+//! comes twice, or is not read. Real processes, real sockets.
+
+#![cfg(target_os = "linux")]
+#![cfg(test)]
+
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/client.rs"]
+mod client;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/legacy.rs"]
+mod legacy;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/mux.rs"]
+mod mux;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/session.rs"]
+mod support;
+#[path = "support/temp.rs"]
+mod temp;
+
+use legacy::{Client, answer};
+use mux::{Mux, assert_refused, call, done, echoed, result, run};
+use serde_json::{Value, json};
+use support::eventually;
+
+/// A ladder that is climbed at once.
+const QUICK: [&str; 4] = ["--shutdown-grace", "100ms", "--kill-after", "100ms"];
+
+// --- children that do not serve ------------------------------------------------------------------------------
+
+#[test]
+fn server_that_cannot_be_started_is_an_error_each_time() {
+    let mux = Mux::of_server(&QUICK, &["/nonexistent/server"]);
+    for _ in 0..3 {
+        assert_refused(mux.send(&call("1", "echo", "{}").modern()), 502, -32603, &json!(1));
+    }
+}
+
+#[test]
+fn server_that_ends_at_once_is_an_error_each_time() {
+    let mux = Mux::of_server(&QUICK, &["sh", "-c", "exit 7"]);
+    for _ in 0..3 {
+        let said = assert_refused(mux.send(&call("1", "echo", "{}").modern()), 502, -32603, &json!(1));
+        assert!(said.contains('7'), "{said}");
+    }
+}
+
+#[test]
+fn server_that_closes_its_output_is_as_good_as_gone() {
+    let mux = Mux::of_server(&QUICK, &["sh", "-c", "read line; exec >&-; while :; do sleep 1000; done"]);
+    assert_refused(mux.send(&call("1", "echo", "{}").modern()), 502, -32603, &json!(1));
+    eventually("it is ended", || !mux.session.processes().iter().any(|process| process.words.starts_with("sh ")));
+}
+
+// --- too much ------------------------------------------------------------------------------------------------
+
+#[test]
+fn answer_over_the_limit_is_an_error_with_the_callers_id() {
+    let mux = Mux::start(&["--max-frame-len", "64KiB"]);
+    let client = Client::start(&mux, "2025-11-25");
+    let long = run("1.0", r#"{"big":200000}"#);
+    for request in [long.modern(), client.post(long.legacy_body())] {
+        let response = mux.send(&request);
+        let error = response.text();
+        assert!(error.contains("\"id\":1.0,\"error\":") && error.contains("65536"), "{error}");
+    }
+    assert_eq!(mux.ask(&call("1", "echo", "[]")), echoed("1", "[]"));
+    assert_eq!(client.ask(&mux, &call("1", "echo", "[]")), echoed("1", "[]"));
+}
+
+#[test]
+fn id_or_nesting_over_the_limit_is_refused() {
+    let mux = Mux::start(&[]);
+    let client = Client::start(&mux, "2025-11-25");
+    let long = format!("\"{}\"", "i".repeat(2000));
+    let deep = format!("{}{}", "[".repeat(1100), "]".repeat(1100));
+    for call in [call(&long, "echo", "{}"), call("1", "echo", "{}").token(&long), call("1", "echo", &deep)] {
+        assert_eq!(mux.send(&call.modern()).status, 400);
+        assert_eq!(mux.send(&client.post(call.legacy_body())).status, 400);
+    }
+    assert!(!mux.seen().iter().any(|line| line.contains("echo")));
+}
+
+#[test]
+fn second_answer_and_what_follows_it_reach_nobody() {
+    let mux = Mux::start(&[]);
+    let client = Client::start(&mux, "2025-11-25");
+    let lines = [
+        r#"{"jsonrpc":"2.0","id":$ID,"result":{"first":true}}"#,
+        r#"{"jsonrpc":"2.0","id":$ID,"result":{"second":true}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":$TOKEN,"progress":1}}"#,
+    ];
+    let steps = lines.map(|line| json!({ "line": line }).to_string()).join(",");
+    let twice = run("1", &steps).token("1");
+    let first = result("1", r#"{"first":true}"#);
+    for _ in 0..3 {
+        assert_eq!(mux.ask(&twice), first);
+        assert_eq!(client.ask(&mux, &twice), first);
+    }
+    assert_eq!(mux.ask(&run("1", "")), done("1"));
+    assert_eq!(client.ask(&mux, &run("2", "")), done("2"));
+}
+
+#[test]
+fn own_child_waits_for_a_slow_reader_and_loses_nothing() {
+    const COUNT: usize = 400;
+    let mux = Mux::start(&[]);
+    let [slow, other] = [0, 1].map(|_| Client::start(&mux, "2025-06-18"));
+    let steps = format!(r#"{{"progress":["a"]}},{{"wait":"on"}},{{"flood":{COUNT}}}"#);
+    let mut response = mux.send(&slow.post(run("1", &steps).token("1").legacy_body()));
+    response.data();
+    slow.ask(&mux, &run("2", r#"{"open":"on"}"#));
+    // A session of its own is not held up by it.
+    assert_eq!(other.ask(&mux, &call("1", "echo", "[]")), echoed("1", "[]"));
+    for at in 0..COUNT {
+        let event: Value = serde_json::from_str(&response.data()).unwrap();
+        assert_eq!(event["params"]["progress"], at);
+        assert_eq!(event["params"]["message"].as_str().map(str::len), Some(64 << 10));
+    }
+    assert_eq!(response.rest(), [done("1")]);
+}
+
+#[test]
+fn session_whose_client_reads_nothing_can_be_deleted() {
+    let mux = Mux::start(&QUICK);
+    let client = Client::start(&mux, "2025-11-25");
+    let steps = r#"{"progress":["a"]},{"wait":"on"},{"flood":2000}"#;
+    let mut response = mux.send(&client.post(run("1", steps).token("1").legacy_body()));
+    response.data();
+    client.ask(&mux, &run("2", r#"{"open":"on"}"#));
+    assert_eq!(mux.send(&client.request("DELETE")).status / 100, 2);
+    eventually("its child is gone", || mux.pids().is_empty());
+    assert_eq!(mux.send(&client.get()).status, 404);
+}
+
+#[test]
+fn reader_that_reads_nothing_for_long_is_given_up() {
+    let mux = Mux::start(&["--write-timeout", "300ms"]);
+    let client = Client::start(&mux, "2025-11-25");
+    let steps = r#"{"progress":["a"]},{"wait":"on"},{"flood":400},{"open":"written"}"#;
+    let mut response = mux.send(&client.post(run("1", steps).token("1").legacy_body()));
+    response.data();
+    client.ask(&mux, &run("2", r#"{"open":"on"}"#));
+    // The child goes on, which it cannot as long as somebody has to read what it writes.
+    let next = mux.send(&client.post(run("3", r#"{"wait":"written"}"#).legacy_body()));
+    assert_eq!(answer(next)["id"], 3);
+}
