@@ -19,7 +19,8 @@ mod support;
 #[path = "support/temp.rs"]
 mod temp;
 
-use legacy::{Client, answer};
+use client::Request;
+use legacy::{Client, answer, initialize};
 use mux::{Mux, assert_refused, call, done, echoed, result, run};
 use serde_json::{Value, json};
 use support::eventually;
@@ -51,6 +52,26 @@ fn server_that_closes_its_output_is_as_good_as_gone() {
     let mux = Mux::of_server(&QUICK, &["sh", "-c", "read line; exec >&-; while :; do sleep 1000; done"]);
     assert_refused(mux.send(&call("1", "echo", "{}").modern()), 502, -32603, &json!(1));
     eventually("it is ended", || !mux.session.processes().iter().any(|process| process.words.starts_with("sh ")));
+}
+
+#[test]
+fn session_that_did_not_begin_is_not_named_and_leaves_no_child() {
+    let refusal = r#"{"jsonrpc":"2.0","id":"init","error":{"code":-32602,"message":"no"}}"#;
+    for (script, code) in [
+        ("exit 7".to_owned(), -32603),
+        ("read line; exec >&-; while :; do sleep 1000; done".to_owned(), -32603),
+        (format!("read line; echo '{refusal}'; while read line; do :; done"), -32602),
+    ] {
+        let mux = Mux::of_server(&QUICK, &["sh", "-c", &script]);
+        let response = mux.send(&Request::post(initialize("2025-11-25")));
+        assert_eq!(response.header("mcp-session-id"), None, "Rule G9: with the result of initialize, {script}");
+        let body = response.json();
+        assert_eq!((&body["id"], &body["error"]["code"]), (&json!("init"), &json!(code)), "{script}");
+        // Nobody knows an id to come back with.
+        eventually("its child ends", || {
+            !mux.session.processes().iter().any(|process| process.words.starts_with("sh "))
+        });
+    }
 }
 
 // --- too much ------------------------------------------------------------------------------------------------

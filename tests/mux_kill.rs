@@ -105,6 +105,17 @@ fn client_that_dies_before_and_after_headers_leaves_a_proxy_that_serves() {
     eventually("the shared child and the session's are left", || mux.pids().len() == 2);
 }
 
+#[test]
+fn client_that_dies_while_initializing_leaves_no_session() {
+    // Nobody knows the session's id, so nobody can come back to it.
+    let mux = Mux::with_env(&QUICK, &["FIXTURE_MUTE=1"]);
+    let waiting: Vec<Pending> =
+        (0..4).map(|_| send(&mux, &Request::post(initialize("2025-11-25")), Sent::All)).collect();
+    eventually("each has a child", || mux.seen().len() == 4);
+    drop(waiting);
+    eventually("the children end", || mux.pids().is_empty());
+}
+
 // --- the child -----------------------------------------------------------------------------------------------
 
 #[test]

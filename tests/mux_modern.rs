@@ -146,6 +146,16 @@ fn what_an_http_client_of_this_era_may_not_send_is_refused() {
 }
 
 #[test]
+fn session_header_makes_no_legacy_request_of_a_modern_one() {
+    let mux = Mux::start(&[]);
+    for method in ["GET", "DELETE"] {
+        let request = Request::new(method).with("Accept", "text/event-stream");
+        let request = request.with("MCP-Protocol-Version", "2026-07-28").with("Mcp-Session-Id", "ignored");
+        assert_eq!(mux.send(&request).status, 405, "{method}: Rule G14, mcp-rules §2.3");
+    }
+}
+
+#[test]
 fn media_types_are_checked() {
     let mux = Mux::start(&[]);
     let asked = call("\"m\"", "echo", "{}");
