@@ -110,6 +110,8 @@ struct Parts {
     health: Health,
     /// Cancelled when every child is to end.
     stop: CancellationToken,
+    /// Cancelled when they are to end at once.
+    hurry: CancellationToken,
 }
 
 /// Whether children can be started.
@@ -154,7 +156,8 @@ impl Mux {
     #[must_use]
     pub fn new(command: Command, keeper: Keeper, log: ServerLines, options: MuxOptions) -> Self {
         let nursery = Nursery::start(keeper);
-        let parts = Parts { options, command, nursery, log, health: Health::default(), stop: CancellationToken::new() };
+        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        let parts = Parts { options, command, nursery, log, health: Health::default(), stop, hurry };
         Self { parts: Arc::new(parts), sessions: Hosts::new(), shared: Hosts::new(), tasks: TaskTracker::new() }
     }
 
@@ -179,6 +182,12 @@ impl Mux {
         self.parts.nursery.finish().await
     }
 
+    /// Whoever waits for [`close`](Self::close) is in a hurry: children are pushed without being given time to
+    /// end by themselves.
+    pub fn hurry(&self) {
+        self.parts.hurry.cancel();
+    }
+
     /// The way to the child that serves this modern client.
     fn shared_child(&self, client: Client) -> Result<mpsc::Sender<Order>, Reason> {
         let options = &self.parts.options;
@@ -187,8 +196,8 @@ impl Mux {
             Reason::Overloaded { what, retry_after: RETRY_AFTER }
         })?;
         if let Some((received, place)) = new {
-            let host =
-                Host::new(Arc::clone(&self.parts), received, Book::Shared(Some(Box::new(Sharing::new(options)))));
+            let sharing = Sharing::new(options, clock::now().into_std());
+            let host = Host::new(Arc::clone(&self.parts), received, Book::Shared(Some(Box::new(sharing))));
             self.tasks.spawn(async move {
                 host.run().await;
                 drop(place);

@@ -9,7 +9,7 @@ use shadowcat_codecs::{
     sse::KEEP_ALIVE,
 };
 
-use super::{child_io::Said, effect::Effect, owning::Owning, sharing::Sharing};
+use super::{child_io::Said, effect::Effect, lanes::Departed, owning::Owning, sharing::Sharing};
 use crate::session::{Reason, Reply, StreamKey, shared::Leaving};
 
 /// What is remembered of a child's exchanges.
@@ -84,12 +84,21 @@ impl Book {
         priming.unwrap_or(Bytes::from_static(KEEP_ALIVE))
     }
 
-    /// The client behind `key` is gone.
-    pub(super) fn leave(&mut self, key: StreamKey, why: Leaving, now: Instant, effects: &mut Vec<Effect>) {
+    /// A client is gone, or will get nothing more, for `why`.
+    pub(super) fn leave(&mut self, departed: Departed, why: Leaving, now: Instant, effects: &mut Vec<Effect>) {
         match self {
-            Self::Shared(Some(sharing)) => sharing.leave(key, why, effects),
+            Self::Shared(Some(sharing)) => sharing.leave(departed.key, why, now, effects),
             Self::Shared(None) => {}
-            Self::Owned(owning) => owning.leave(key, now, effects),
+            Self::Owned(owning) => owning.leave(departed, now, effects),
+        }
+    }
+
+    /// When there is something to do for [`handle_time`](Self::handle_time), or the child is
+    /// [idle](Self::is_idle).
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Shared(sharing) => sharing.as_ref()?.due(),
+            Self::Owned(owning) => owning.due(),
         }
     }
 
@@ -99,10 +108,21 @@ impl Book {
         }
     }
 
-    /// The client wants no more of its session.
-    pub(super) fn delete(&mut self, effects: &mut Vec<Effect>) {
-        if let Self::Owned(owning) = self {
-            owning.end(&Reason::SessionEnded, effects);
+    /// No more is asked of the child: its session was deleted, or it was idle for too long.
+    pub(super) fn retire(&mut self, effects: &mut Vec<Effect>) {
+        match self {
+            Self::Shared(Some(sharing)) => sharing.retire(),
+            Self::Shared(None) => {}
+            Self::Owned(owning) => owning.end(&Reason::SessionEnded, effects),
+        }
+    }
+
+    /// What whoever asks for the child now is told: with Streamable HTTP to begin a new session (Rule G11), of
+    /// the modern era to come again, as nothing was asked of any server yet.
+    pub(super) fn too_late(&self) -> Reason {
+        match self {
+            Self::Shared(_) => Reason::Overloaded { what: "the server is ending".to_owned(), retry_after: 1 },
+            Self::Owned(_) => Reason::SessionNotFound,
         }
     }
 
@@ -121,14 +141,14 @@ impl Book {
     /// Whether nobody can ask for anything any more.
     pub(super) fn is_over(&self) -> bool {
         match self {
-            Self::Shared(_) => false,
+            Self::Shared(sharing) => sharing.as_ref().is_none_or(|sharing| sharing.is_over()),
             Self::Owned(owning) => owning.is_over(),
         }
     }
 
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         match self {
-            Self::Shared(_) => false,
+            Self::Shared(sharing) => sharing.as_ref().is_some_and(|sharing| sharing.is_idle(now)),
             Self::Owned(owning) => owning.is_idle(now),
         }
     }

@@ -33,7 +33,10 @@ pub(super) struct ChildIo {
     oversized: Oversized,
     /// Bytes queued since the outbox was last empty.
     queued: usize,
-    lost: bool,
+    /// Whether the child reads no more.
+    is_gone: bool,
+    /// Whether something that was pushed will never be written.
+    has_lost: bool,
 }
 
 /// What the child said.
@@ -54,7 +57,8 @@ impl ChildIo {
             limits,
             oversized: Oversized::default(),
             queued: 0,
-            lost: false,
+            is_gone: false,
+            has_lost: false,
         }
     }
 
@@ -65,6 +69,16 @@ impl ChildIo {
         self.queued += len;
     }
 
+    /// Queues one message of our own, which the child caused.
+    pub(super) fn push_own(&mut self, message: Bytes) {
+        self.outbox.push_line(message);
+    }
+
+    /// Whether so many messages of our own wait for the child that it must not be able to cause more.
+    pub(super) fn is_full_of_replies(&self) -> bool {
+        self.outbox.is_full_of_replies()
+    }
+
     /// Whether the child has taken so little of what it was written that nobody may write more.
     pub(super) fn is_backed_up(&self) -> bool {
         self.queued >= MAX_QUEUED
@@ -72,11 +86,12 @@ impl ChildIo {
 
     /// Whether everything that was pushed has been written.
     pub(super) fn is_flushed(&self) -> bool {
-        self.outbox.is_empty()
+        self.outbox.is_empty() && !self.has_lost
     }
 
-    /// Ends the child's input.
+    /// Ends the child's input. What it has not read by now it will not.
     pub(super) fn close(&mut self) {
+        self.has_lost |= !self.outbox.is_empty();
         self.outbox.close();
         self.queued = 0;
     }
@@ -94,7 +109,7 @@ impl ChildIo {
     /// Writes what is queued. Ready when something changed: all was written, or the child reads no more,
     /// which is said once.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lost {
+        if self.is_gone {
             return Poll::Pending;
         }
         let had = !self.outbox.is_empty();
@@ -106,13 +121,13 @@ impl ChildIo {
                 }
             }
             Poll::Ready(Err(error)) => {
-                self.lost = true;
+                (self.is_gone, self.has_lost) = (true, true);
                 return Poll::Ready(Err(error));
             }
             Poll::Pending => {}
         }
         if self.outbox.poll_reader_gone(cx).is_ready() {
-            self.lost = true;
+            self.is_gone = true;
             self.close();
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }

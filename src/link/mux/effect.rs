@@ -1,5 +1,6 @@
 //! What the two kinds of state ask the child's task to do.
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use super::pieces::Pieces;
@@ -8,8 +9,10 @@ use crate::session::{Reply, StreamKey};
 /// One thing to do, in order.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Write this message to the child.
+    /// Write this message of a client to the child.
     ToChild(Pieces),
+    /// Write this message to the child, which is ours: an error in place of an answer to its own request.
+    Answer(Bytes),
     /// Write this message to an exchange.
     Deliver {
         to: StreamKey,

@@ -38,6 +38,10 @@ struct Presence {
     _tell: oneshot::Sender<()>,
 }
 
+/// Marks the response with which a session ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended;
+
 /// Events as a body.
 #[derive(Debug)]
 struct Events {
@@ -219,10 +223,13 @@ async fn listen(orders: &mpsc::Sender<Order>, last_event_id: Option<HeaderValue>
 
 async fn opened(opening: oneshot::Receiver<Opening>, presence: Presence) -> Result<Response, Reply> {
     match opening.await {
-        Ok(Opening::Json(status, pieces)) => {
-            let mut response = Response::new(Body::boxed(pieces));
+        Ok(Opening::Json { status, message, ends_session }) => {
+            let mut response = Response::new(Body::boxed(message));
             *response.status_mut() = status;
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+            if ends_session {
+                response.extensions_mut().insert(Ended);
+            }
             Ok(response)
         }
         Ok(Opening::Events(queue)) => {
@@ -326,7 +333,8 @@ fn empty(status: StatusCode) -> Response {
 
 /// Rule G9: only a session that came about is named.
 fn name_session(response: &mut Response, id: McpSessionId) {
-    if let (true, Ok(value)) = (response.status().is_success(), HeaderValue::from_str(id.as_str())) {
+    let has_begun = response.status().is_success() && response.extensions().get::<Ended>().is_none();
+    if let (true, Ok(value)) = (has_begun, HeaderValue::from_str(id.as_str())) {
         response.headers_mut().insert(MCP_SESSION_ID, value);
     }
 }

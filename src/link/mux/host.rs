@@ -5,7 +5,7 @@
 //! can ask for it any more.
 
 use std::{
-    future::{Future, pending, poll_fn},
+    future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue};
 use shadowcat_codecs::envelope::{BatchElement, Envelope};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{sleep, sleep_until},
+    time::sleep,
 };
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
     book::Book,
     child_io::{ChildIo, Said},
     effect::Effect,
-    lanes::{Delivered, Lanes, Letter, Opening, Seat},
+    lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
     nursery::{Born, Nursery},
 };
 use crate::{
@@ -66,6 +66,8 @@ pub(super) struct Host {
     effects: Vec<Effect>,
     /// Exchanges to be told 202 once everything is written (Rule H5).
     accepted: Vec<oneshot::Sender<Opening>>,
+    /// Whether we were told that nobody waits for the child's own end.
+    is_hurried: bool,
 }
 
 /// The child, while there is one.
@@ -90,6 +92,7 @@ impl Host {
             ladder,
             effects: Vec::new(),
             accepted: Vec::new(),
+            is_hurried: false,
         }
     }
 
@@ -98,7 +101,12 @@ impl Host {
         let nursery = self.parts.nursery.clone();
         let command = self.parts.command.clone();
         let timeout = self.parts.options.start_timeout;
-        let born = match tokio::time::timeout(timeout, nursery.spawn(command)).await {
+        let stop = self.parts.stop.clone();
+        let born = tokio::select! {
+            born = tokio::time::timeout(timeout, nursery.spawn(command)) => born,
+            () = stop.cancelled() => return self.refuse_rest(Reason::SessionEnded).await,
+        };
+        let born = match born {
             Ok(Ok(born)) => born,
             Ok(Err(error)) => return self.fail(&error.to_string()).await,
             Err(_) => return self.fail(&format!("the server was not started within {timeout:?}")).await,
@@ -121,31 +129,32 @@ impl Host {
         nursery: &Nursery,
     ) {
         let mut log = pin!(log);
-        let mut is_logging = true;
+        let (mut is_logging, mut has_orders) = (true, true);
         let parts = Arc::clone(&self.parts);
-        let stop = parts.stop.clone();
-        let mut tick = pin!(sleep(TICK));
+        let Parts { stop, hurry, .. } = &*parts;
+        let mut alarm = pin!(sleep(Duration::ZERO));
         // A reader that is only slow still gets what was said.
         while !child.is_over() || (self.lanes.is_stalled() && !stop.is_cancelled()) {
-            let can_take = !self.orders.is_closed() && !child.io.is_backed_up();
-            let can_read = !child.io.has_ended() && !self.lanes.is_stalled();
+            let can_take = has_orders && !child.io.is_backed_up();
+            let can_read = !child.io.has_ended() && !self.lanes.is_stalled() && !child.io.is_full_of_replies();
             let room = self.lanes.room();
             let due = self.due(&child);
+            if let Some(due) = due.map(Into::into).filter(|&due| due != alarm.deadline()) {
+                alarm.as_mut().reset(due);
+            }
+            // Not biased: a child that never stops talking must not keep its clients from being heard, nor
+            // its stderr from being drained.
             tokio::select! {
-                biased;
                 () = stop.cancelled(), if !self.ladder.is_started() => self.end_child(&mut child),
-                () = until(due) => self.handle_due(&mut child, nursery).await,
-                () = &mut tick => {
-                    tick.as_mut().reset(clock::now() + TICK);
-                    self.handle_tick(&child);
-                }
-                key = self.lanes.departed() => self.leave(key),
+                () = hurry.cancelled(), if !self.is_hurried => self.hurry(&mut child),
+                () = &mut alarm, if due.is_some() => self.handle_due(&mut child, nursery).await,
+                departed = self.lanes.departed() => self.leave(departed, Leaving::ClientGone),
                 () = room, if self.lanes.is_stalled() => self.lanes.unstall(),
                 moved = poll_fn(|cx| child.poll_io(cx, can_read)) => self.handle_io(&mut child, moved),
                 order = self.orders.recv(), if can_take => match order {
                     Some(order) => self.handle_order(order),
                     None => {
-                        self.orders.close();
+                        has_orders = false;
                         self.end_child(&mut child);
                     }
                 },
@@ -154,7 +163,6 @@ impl Host {
             }
             self.act(&mut child);
             if self.book.is_over() {
-                self.orders.close();
                 self.end_child(&mut child);
             }
         }
@@ -178,21 +186,14 @@ impl Host {
     async fn refuse_rest(mut self, reason: Reason) {
         self.orders.close();
         while let Some(order) = self.orders.recv().await {
-            match order {
-                Order::Post(post) => {
-                    let reply = super::sharing::reply_to(&post.frame, &post.envelope, reason.clone());
-                    // Whoever left needs no answer.
-                    let _ = post.seat.answer.send(Opening::Refused(reply));
-                }
-                Order::Listen { seat, .. } => {
-                    let _ = seat.answer.send(Opening::Refused(Reply::without_id(reason.clone())));
-                }
-                Order::Delete => {}
-            }
+            refuse(order, reason.clone());
         }
     }
 
     fn handle_order(&mut self, order: Order) {
+        if self.ladder.is_started() {
+            return refuse(order, self.book.too_late());
+        }
         let now = now();
         match order {
             Order::Post(post) => {
@@ -207,7 +208,7 @@ impl Host {
                 }
             }
             Order::Listen { last_event_id, seat } => self.listen(last_event_id, seat, now),
-            Order::Delete => self.book.delete(&mut self.effects),
+            Order::Delete => self.book.retire(&mut self.effects),
         }
     }
 
@@ -221,8 +222,8 @@ impl Host {
         }
     }
 
-    fn leave(&mut self, key: StreamKey) {
-        self.book.leave(key, Leaving::ClientGone, now(), &mut self.effects);
+    fn leave(&mut self, departed: Departed, why: Leaving) {
+        self.book.leave(departed, why, now(), &mut self.effects);
     }
 
     fn handle_io(&mut self, child: &mut Running, moved: Moved) {
@@ -234,6 +235,7 @@ impl Host {
                 for said in child.said.drain(..) {
                     self.book.hear(said, now, &mut self.effects);
                 }
+                child.said.shrink_to(MAX_SPARE);
                 if child.io.has_ended() {
                     self.end_child(child);
                 }
@@ -241,16 +243,17 @@ impl Host {
         }
     }
 
-    fn handle_tick(&mut self, child: &Running) {
-        let now = now();
+    /// Says something where there was silence for long, and looks whether the child is still needed.
+    fn look_around(&mut self, child: &Running, now: Instant) {
         for key in self.lanes.keep_alive(now) {
             let first = self.book.open_events(key);
             self.lanes.open_events(key, Some(first), now);
         }
         self.book.handle_time(now, &mut self.effects);
-        if self.book.is_idle(now) {
-            tracing::info!(pid = %child.id, "the session was idle for too long");
-            self.book.delete(&mut self.effects);
+        // An order that waits already ends the idleness.
+        if self.book.is_idle(now) && self.orders.is_empty() {
+            tracing::info!(pid = %child.id, "the server was without a client for too long");
+            self.book.retire(&mut self.effects);
         }
     }
 
@@ -265,14 +268,23 @@ impl Host {
             tracing::warn!(pid = %child.id, ?push, "the server does not end by itself");
             nursery.push(child.id, push).await;
         }
+        if [self.lanes.due(), self.book.due()].into_iter().flatten().any(|due| due <= now) {
+            self.look_around(child, now);
+        }
     }
 
     /// Does what the state asks for.
     fn act(&mut self, child: &mut Running) {
         let now = now();
         while !self.effects.is_empty() {
-            for effect in std::mem::take(&mut self.effects) {
+            let mut effects = std::mem::take(&mut self.effects);
+            for effect in effects.drain(..) {
                 self.act_on(effect, child, now);
+            }
+            if self.effects.is_empty() {
+                // Not to be allocated again.
+                effects.shrink_to(MAX_SPARE);
+                self.effects = effects;
             }
         }
         if child.io.is_flushed() {
@@ -285,13 +297,10 @@ impl Host {
     fn act_on(&mut self, effect: Effect, child: &mut Running, now: Instant) {
         match effect {
             Effect::ToChild(pieces) => child.io.push(pieces.iter().cloned()),
+            Effect::Answer(message) => child.io.push_own(message),
             Effect::Deliver { to, pieces, event, is_last, status } => {
-                let letter = Letter { pieces, event, is_last, status };
-                if self.lanes.deliver(to, letter, now) == Delivered::Full {
-                    tracing::warn!(%to, "a client reads too slowly; its stream is cut for the sake of the others");
-                    self.lanes.cut(to, "read too slowly");
-                    self.book.leave(to, Leaving::QueueFull, now, &mut self.effects);
-                }
+                let ends_session = self.book.is_over();
+                self.deliver(to, Letter { pieces, event, is_last, status, ends_session }, now);
             }
             Effect::Fail { to, is_listen: true, .. } if self.lanes.is_streaming(to) => {
                 self.lanes.cut(to, "the server is gone");
@@ -301,8 +310,8 @@ impl Host {
                     let mut message = bytes::BytesMut::new();
                     reply.write(&mut message);
                     let pieces = message.freeze().into();
-                    let letter = Letter { pieces, event: None, is_last: true, status: super::sharing::OK };
-                    let _ = self.lanes.deliver(to, letter, now);
+                    let (status, ends_session) = (super::sharing::OK, false);
+                    self.deliver(to, Letter { pieces, event: None, is_last: true, status, ends_session }, now);
                 } else {
                     self.lanes.refuse(to, reply);
                 }
@@ -311,10 +320,35 @@ impl Host {
         }
     }
 
-    /// The child is asked to end, and pushed if it does not.
+    fn deliver(&mut self, to: StreamKey, letter: Letter, now: Instant) {
+        match self.lanes.deliver(to, letter, now) {
+            Delivered::Yes => {}
+            Delivered::Gone => self.leave(Departed { key: to, had_begun: false }, Leaving::ClientGone),
+            Delivered::Full => {
+                tracing::warn!(%to, "a client reads too slowly; its stream is cut for the sake of the others");
+                self.lanes.cut(to, "read too slowly");
+                self.leave(Departed { key: to, had_begun: true }, Leaving::QueueFull);
+            }
+        }
+    }
+
+    /// The child is asked to end, and pushed if it does not. Whoever wants one from now on needs another.
     fn end_child(&mut self, child: &mut Running) {
+        self.orders.close();
         child.io.close();
+        if !child.io.is_flushed() {
+            for answer in self.accepted.drain(..) {
+                let _ = answer.send(Opening::Refused(Reply::without_id(UNKNOWN)));
+            }
+        }
         self.ladder.start(now());
+    }
+
+    /// Nobody waits for the child to end by itself.
+    fn hurry(&mut self, child: &mut Running) {
+        self.is_hurried = true;
+        self.end_child(child);
+        self.ladder.hurry(now());
     }
 
     /// The child is gone: answers whoever still waits.
@@ -331,7 +365,7 @@ impl Host {
     fn due(&self, child: &Running) -> Option<Instant> {
         let ladder = child.status.is_none().then(|| self.ladder.due()).flatten();
         let linger = child.linger_due.filter(|_| !child.io.has_ended());
-        [ladder, linger].into_iter().flatten().min()
+        [ladder, linger, self.lanes.due(), self.book.due()].into_iter().flatten().min()
     }
 }
 
@@ -375,10 +409,17 @@ impl Running {
     }
 }
 
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due.into()).await,
-        None => pending().await,
+/// Refuses an order. Whoever left needs no answer.
+fn refuse(order: Order, reason: Reason) {
+    match order {
+        Order::Post(post) => {
+            let reply = super::sharing::reply_to(&post.frame, &post.envelope, reason);
+            let _ = post.seat.answer.send(Opening::Refused(reply));
+        }
+        Order::Listen { seat, .. } => {
+            let _ = seat.answer.send(Opening::Refused(Reply::without_id(reason)));
+        }
+        Order::Delete => {}
     }
 }
 
@@ -389,8 +430,8 @@ fn now() -> Instant {
 /// What is said when the keeper is lost, and with it how the child ended.
 const UNKNOWN: Reason = Reason::ServerExited { exit_code: None, signal: None };
 
-/// How often silences are looked for.
-const TICK: Duration = Duration::from_secs(1);
+/// Most entries of a list that is empty for now for which room is kept.
+const MAX_SPARE: usize = 64;
 
 /// How long the stdout of a child that has exited may stay open. What it wrote itself is there at once.
 const LINGER: Duration = Duration::from_secs(1);

@@ -33,13 +33,21 @@ pub(super) struct Lanes {
     departures: FuturesUnordered<Departure>,
     /// Messages whose lane is full, in order. Invariant: only lanes that are pausable.
     stalled: VecDeque<(StreamKey, Pieces)>,
+    /// When silent lanes are looked for. Invariant: no lane is silent for too long before, and `None` only
+    /// while there is no lane, so that a child without exchanges wakes nobody.
+    due: Option<Instant>,
 }
 
 /// How an exchange begins to be answered.
 #[derive(Debug)]
 pub(super) enum Opening {
     /// With one message, whole.
-    Json(StatusCode, Pieces),
+    Json {
+        status: StatusCode,
+        message: Pieces,
+        /// Whether the session ended with it, as one does whose `initialize` failed.
+        ends_session: bool,
+    },
     /// With events.
     Events(Queue),
     /// With nothing: 202.
@@ -60,7 +68,7 @@ pub(super) struct Seat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivered {
     Yes,
-    /// There is no such lane any more.
+    /// There is no such lane any more, or its client left at this moment.
     Gone,
     /// The lane is full, and was not pausable. Nothing was delivered.
     Full,
@@ -76,6 +84,16 @@ pub(super) struct Letter {
     pub(super) is_last: bool,
     /// Status of a plain reply.
     pub(super) status: StatusCode,
+    /// Whether the session ends with it.
+    pub(super) ends_session: bool,
+}
+
+/// An exchange that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Departed {
+    pub(super) key: StreamKey,
+    /// Whether its client had been sent the beginning of an answer.
+    pub(super) had_begun: bool,
 }
 
 #[derive(Debug)]
@@ -87,6 +105,8 @@ struct Lane {
     written: Instant,
     /// Whether it ends once what is stalled has left.
     is_ending: bool,
+    /// Whether its client was sent the beginning of an answer.
+    has_begun: bool,
 }
 
 #[derive(Debug)]
@@ -111,8 +131,11 @@ impl Lanes {
     pub(super) fn open(&mut self, key: StreamKey, seat: Seat, is_pausable: bool, now: Instant) {
         let Seat { answer, presence } = seat;
         self.departures.push(Departure(key, presence));
-        let lane = Lane { state: State::Undecided(answer), is_pausable, written: now, is_ending: false };
+        let lane =
+            Lane { state: State::Undecided(answer), is_pausable, written: now, is_ending: false, has_begun: false };
         self.lanes.insert(key, lane);
+        let due = now + OPEN_AFTER;
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// Makes a lane an event stream, whether or not there is something to say yet. `first` goes out first.
@@ -128,15 +151,15 @@ impl Lanes {
 
     /// Delivers one message.
     pub(super) fn deliver(&mut self, key: StreamKey, letter: Letter, now: Instant) -> Delivered {
-        let Letter { pieces, event, is_last, status } = letter;
+        let Letter { pieces, event, is_last, status, ends_session } = letter;
         let Some(lane) = self.lanes.get_mut(&key) else { return Delivered::Gone };
         lane.written = now;
         if is_last && matches!(lane.state, State::Undecided(_)) {
-            if let Some(Lane { state: State::Undecided(answer), .. }) = self.lanes.remove(&key) {
-                // An exchange that is gone has no use for it.
-                let _ = answer.send(Opening::Json(status, pieces));
-            }
-            return Delivered::Yes;
+            let Some(Lane { state: State::Undecided(answer), .. }) = self.lanes.remove(&key) else {
+                return Delivered::Gone;
+            };
+            let sent = answer.send(Opening::Json { status, message: pieces, ends_session });
+            return if sent.is_ok() { Delivered::Yes } else { Delivered::Gone };
         }
         let event = as_event(pieces, event);
         let waits = lane.is_pausable && self.stalled.iter().any(|(stalled, _)| *stalled == key);
@@ -147,8 +170,8 @@ impl Lanes {
         };
         match sent {
             Ok(()) if is_last => drop(self.lanes.remove(&key)),
-            Ok(()) => {}
-            Err(QueueError::Gone) => drop(self.lanes.remove(&key)),
+            // The lane of a reader that is gone stays until it departs: that is how the caller learns of it.
+            Ok(()) | Err(QueueError::Gone) => {}
             Err(QueueError::Full { .. }) if lane.is_pausable => {
                 lane.is_ending = is_last;
                 self.stalled.push_back((key, event));
@@ -165,16 +188,15 @@ impl Lanes {
         }
     }
 
-    /// Ends a lane regularly, behind what is stalled. An exchange that was never answered learns that nothing
-    /// will come.
+    /// Ends a lane regularly, behind what is stalled. An exchange that was never answered, because its request
+    /// was cancelled, gets a stream of no events: a 202 would not be an answer to a request (Rule H6).
     pub(super) fn close(&mut self, key: StreamKey) {
-        match self.lanes.get_mut(&key) {
-            Some(lane) if self.stalled.iter().any(|(stalled, _)| *stalled == key) => lane.is_ending = true,
-            _ => {
-                if let Some(Lane { state: State::Undecided(answer), .. }) = self.lanes.remove(&key) {
-                    let _ = answer.send(Opening::Accepted);
-                }
-            }
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        if self.stalled.iter().any(|(stalled, _)| *stalled == key) {
+            lane.is_ending = true;
+        } else {
+            let _ = lane.events();
+            self.lanes.remove(&key);
         }
     }
 
@@ -204,13 +226,13 @@ impl Lanes {
 
     /// The next exchange that is gone, though its lane was still there. Pending while there is no lane.
     /// Cancel-safe.
-    pub(super) async fn departed(&mut self) -> StreamKey {
+    pub(super) async fn departed(&mut self) -> Departed {
         loop {
             match self.departures.next().await {
                 Some(key) => {
-                    if self.lanes.remove(&key).is_some() {
+                    if let Some(lane) = self.lanes.remove(&key) {
                         self.stalled.retain(|(stalled, _)| *stalled != key);
-                        return key;
+                        return Departed { key, had_begun: lane.has_begun };
                     }
                 }
                 None => return std::future::pending().await,
@@ -249,22 +271,32 @@ impl Lanes {
         }
     }
 
+    /// When [`keep_alive`](Self::keep_alive) is to be called; never while there is no lane.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Says something on every lane that was silent for long: intermediaries cut idle connections, and some
     /// keep even the headers back until there is a body (Rules H11, C7). Returns the lanes that were undecided:
     /// they are to be [opened](Self::open_events).
     pub(super) fn keep_alive(&mut self, now: Instant) -> Vec<StreamKey> {
         let mut silent = Vec::new();
+        self.due = None;
         for (&key, lane) in &mut self.lanes {
-            let since = now.saturating_duration_since(lane.written);
-            match &lane.state {
-                State::Undecided(_) if since >= OPEN_AFTER => silent.push(key),
-                State::Events(queue) if since >= KEEP_ALIVE_AFTER => {
-                    lane.written = now;
+            let allowed = match lane.state {
+                State::Undecided(_) => OPEN_AFTER,
+                State::Events(_) => KEEP_ALIVE_AFTER,
+            };
+            if now.saturating_duration_since(lane.written) >= allowed {
+                lane.written = now;
+                match &lane.state {
+                    State::Undecided(_) => silent.push(key),
                     // A full queue is no silence.
-                    let _ = queue.try_send([Bytes::from_static(KEEP_ALIVE)]);
+                    State::Events(queue) => drop(queue.try_send([Bytes::from_static(KEEP_ALIVE)])),
                 }
-                _ => {}
             }
+            let due = lane.written + allowed;
+            self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
         }
         silent
     }
@@ -277,7 +309,7 @@ impl Lane {
             let (sender, events) = queue(MAX_QUEUED);
             if let State::Undecided(answer) = std::mem::replace(&mut self.state, State::Events(sender)) {
                 // An exchange that is gone is seen to be so by its queue.
-                let _ = answer.send(Opening::Events(events));
+                self.has_begun = answer.send(Opening::Events(events)).is_ok();
             }
         }
         match &self.state {

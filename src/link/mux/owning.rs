@@ -2,7 +2,7 @@
 //!
 //! Legacy eras (MCP 2024-11-05 to 2025-11-25): a session, a child, and streams that can be resumed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -11,7 +11,7 @@ use shadowcat_codecs::{
     sse::{Event, SseEncoder},
 };
 
-use super::{MuxOptions, child_io::Said, effect::Effect, pieces::Pieces};
+use super::{MuxOptions, child_io::Said, effect::Effect, lanes::Departed, pieces::Pieces};
 use crate::session::{
     Reason, Reply, StreamKey, batch,
     mirror::MCP_PROTOCOL_VERSION,
@@ -24,10 +24,12 @@ use crate::session::{
 pub(super) struct Owning {
     owned: Owned,
     dialect: Dialect,
-    /// Whether `initialize` was asked: a session that is not initialized after that is of no use.
-    has_asked: bool,
-    /// Open listening streams.
-    listening: Vec<StreamKey>,
+    idle: Duration,
+    /// The exchange of the first message. With Streamable HTTP that is `initialize`, and until its answer has
+    /// begun nobody knows the session's id.
+    first: Option<StreamKey>,
+    /// For HTTP+SSE: the event stream, with which the session ends.
+    events: Option<StreamKey>,
     /// For HTTP+SSE: the URI in the first event, where clients post (Rule L2).
     endpoint: Option<String>,
 }
@@ -37,7 +39,7 @@ impl Owning {
         let dialect = if endpoint.is_some() { Dialect::HttpSse } else { Dialect::Streamable };
         let (max_pending, idle) = (options.max_pending, options.session_idle);
         let limits = OwnedLimits { max_pending, idle, ..OwnedLimits::default() };
-        Self { owned: Owned::new(dialect, limits, now), dialect, has_asked: false, listening: Vec::new(), endpoint }
+        Self { owned: Owned::new(dialect, limits, now), dialect, idle, first: None, events: None, endpoint }
     }
 
     /// The client posted a message. `Ok` says whether an answer will come.
@@ -50,9 +52,9 @@ impl Owning {
         effects: &mut Vec<Effect>,
     ) -> Result<bool, Reply> {
         let (frame, envelope, elements) = message;
+        self.first.get_or_insert(key);
         self.owned.check_version(headers.get(MCP_PROTOCOL_VERSION).map(http::HeaderValue::as_bytes))?;
         let posted = self.owned.post(key, &frame, &envelope, elements, now);
-        self.has_asked |= self.owned.phase() != Phase::New;
         self.take(effects);
         posted.map(|posted| posted == Posted::Asked)
     }
@@ -63,7 +65,7 @@ impl Owning {
             Said::Message { frame, envelope, elements } => self.owned.hear(&frame, &envelope, &elements, now),
             Said::Refused { kind, id, reason } => self.owned.hear_refused(kind, id.as_bytes(), reason),
         }
-        self.take(effects);
+        self.take_heard(effects);
     }
 
     /// A stream of the server's messages was opened, or is gone on with. Returns what goes out first.
@@ -90,7 +92,9 @@ impl Owning {
                 }
             }
         };
-        self.listening.push(key);
+        if self.dialect == Dialect::HttpSse {
+            self.events = Some(key);
+        }
         self.take(effects);
         Ok(first)
     }
@@ -100,21 +104,31 @@ impl Owning {
         self.owned.open_events(key).map(priming_event)
     }
 
-    /// The connection behind `key` is gone, which cancels nothing (Rule G8).
-    pub(super) fn leave(&mut self, key: StreamKey, now: Instant, effects: &mut Vec<Effect>) {
+    /// The connection behind `key` is gone, which cancels nothing (Rule G8). But a session is over whose
+    /// client left before it was told the id, and with HTTP+SSE one whose event stream is closed (Rule L4).
+    pub(super) fn leave(&mut self, departed: Departed, now: Instant, effects: &mut Vec<Effect>) {
+        let Departed { key, had_begun } = departed;
         self.owned.closed(key, now);
-        let was_listening = self.listening.contains(&key);
-        self.listening.retain(|listening| *listening != key);
-        if self.dialect == Dialect::HttpSse && was_listening {
-            // Rule L4: closing the event stream ends the session.
+        let is_unknown = self.dialect == Dialect::Streamable && self.first == Some(key) && !had_begun;
+        if is_unknown || self.events == Some(key) {
             self.owned.end(&Reason::SessionEnded);
         }
         self.take(effects);
     }
 
+    /// When there is something to do for [`handle_time`](Self::handle_time), or the session is
+    /// [idle](Self::is_idle).
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.owned.phase() == Phase::Ended {
+            return None;
+        }
+        let idle = self.owned.idle_since().map(|since| since + self.idle);
+        [self.owned.next_timeout(), idle].into_iter().flatten().min()
+    }
+
     pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.owned.handle_timeout(now);
-        self.take(effects);
+        self.take_heard(effects);
     }
 
     pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
@@ -124,10 +138,11 @@ impl Owning {
         self.take(effects);
     }
 
+    /// Whether the session has ended, or never began: without a session, `initialize` cannot be asked again.
     pub(super) fn is_over(&self) -> bool {
         match self.owned.phase() {
             Phase::Ended => true,
-            Phase::New => self.has_asked,
+            Phase::New => self.first.is_some() && self.dialect == Dialect::Streamable,
             _ => false,
         }
     }
@@ -141,10 +156,18 @@ impl Owning {
             effects.push(match output {
                 Output::ToChild(frame) => Effect::ToChild(Pieces::from(frame)),
                 Output::Deliver(delivery) => deliver(delivery),
-                Output::Close { connection } => {
-                    self.listening.retain(|listening| *listening != connection);
-                    Effect::Close(connection)
-                }
+                Output::Close { connection } => Effect::Close(connection),
+            });
+        }
+    }
+
+    /// As [`take`](Self::take), where nothing of the client goes to the child.
+    fn take_heard(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(output) = self.owned.poll_output() {
+            effects.push(match output {
+                Output::ToChild(reply) => Effect::Answer(reply),
+                Output::Deliver(delivery) => deliver(delivery),
+                Output::Close { connection } => Effect::Close(connection),
             });
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! Modern era only (MCP 2026-07-28): no sessions, a request and its reply stream at a time.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -11,7 +14,7 @@ use shadowcat_codecs::{
     envelope::{BatchElement, Envelope, Kind},
 };
 
-use super::{super::relay::HeaderCheck, MuxOptions, child_io::Said, effect::Effect, pieces::Pieces};
+use super::{super::relay::HeaderCheck, ChildSharing, MuxOptions, child_io::Said, effect::Effect, pieces::Pieces};
 use crate::session::{
     Reason, Reply, RequestId, StreamKey, mirror,
     revision::Era,
@@ -29,16 +32,45 @@ pub(super) struct Sharing {
     tools: Tools,
     /// Requests for a list of tools, in flight.
     lists: HashSet<StreamKey>,
+    /// How long the child may be without a request. `None`: for ever, as others than its clients need it.
+    idle: Option<Duration>,
+    /// When it last was asked something, or answered.
+    seen: Instant,
+    is_over: bool,
 }
 
 impl Sharing {
-    pub(super) fn new(options: &MuxOptions) -> Self {
+    pub(super) fn new(options: &MuxOptions, now: Instant) -> Self {
         Self {
             shared: Shared::new(options.max_pending, options.limits.max_id_len()),
             header_check: options.header_check,
             tools: Tools::new(),
             lists: HashSet::new(),
+            // A client of its own may never come back, as one whose credentials are others from now on.
+            idle: (options.sharing == ChildSharing::PerClient).then_some(options.session_idle),
+            seen: now,
+            is_over: false,
         }
+    }
+
+    /// When the child is [idle](Self::is_idle), if nothing happens.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let idle = self.idle.filter(|_| self.shared.in_flight() == 0 && !self.is_over)?;
+        Some(self.seen + idle)
+    }
+
+    /// Whether it was without a request for as long as it may be.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.due().is_some_and(|due| due <= now)
+    }
+
+    /// No more is asked of the child.
+    pub(super) fn retire(&mut self) {
+        self.is_over = true;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// A client posted a message. `Ok` says whether an answer will come.
@@ -51,6 +83,7 @@ impl Sharing {
         effects: &mut Vec<Effect>,
     ) -> Result<bool, Reply> {
         let (frame, envelope) = message;
+        self.seen = now;
         self.check(headers, &frame, &envelope)?;
         if envelope.kind() != Kind::Request {
             return match self.shared.notify(Frame::new(frame), &envelope) {
@@ -88,6 +121,7 @@ impl Sharing {
         let status = status_of_error(Era::Modern, &envelope, &frame);
         match self.shared.hear(Frame::new(frame.clone()), &envelope, now) {
             Heard::To { stream, splice, is_final, .. } => {
+                self.seen = now;
                 if is_final && self.lists.remove(&stream) {
                     self.learn(&frame);
                 }
@@ -102,7 +136,8 @@ impl Sharing {
     }
 
     /// The client behind `key` is gone: that cancels its request (Rule C5).
-    pub(super) fn leave(&mut self, key: StreamKey, why: Leaving, effects: &mut Vec<Effect>) {
+    pub(super) fn leave(&mut self, key: StreamKey, why: Leaving, now: Instant, effects: &mut Vec<Effect>) {
+        self.seen = now;
         self.lists.remove(&key);
         if let Some(cancel) = self.shared.leave(key, why) {
             let mut message = BytesMut::with_capacity(128);
