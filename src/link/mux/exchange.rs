@@ -141,10 +141,12 @@ impl Mux {
     /// The session of a GET or DELETE. In the modern era there are neither (mcp-rules §2.3).
     fn legacy_session(&self, headers: &HeaderMap) -> Result<mpsc::Sender<Order>, Reply> {
         let facts = Facts::of(headers).map_err(|mismatch| Reply::without_id(mismatch.into()))?;
+        // Rule G14: a session header says nothing there.
+        if facts.version().is_some_and(|version| version.era() == Some(Era::Modern)) {
+            return Err(Reply::without_id(Reason::MethodNotAllowed { allowed: "POST" }));
+        }
         if !facts.has_session() {
-            let is_modern = facts.version().is_some_and(|version| version.era() == Some(Era::Modern));
-            let reason = if is_modern { Reason::MethodNotAllowed { allowed: "POST" } } else { Reason::SessionRequired };
-            return Err(Reply::without_id(reason));
+            return Err(Reply::without_id(Reason::SessionRequired));
         }
         self.session(headers).map_err(Reply::without_id)
     }
