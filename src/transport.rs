@@ -5,6 +5,7 @@
 //! [`crate::link`].
 
 pub mod http;
+pub mod listen;
 pub mod memory;
 #[cfg(unix)]
 pub mod socket;

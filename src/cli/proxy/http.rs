@@ -73,7 +73,7 @@ async fn served(plan: Plan, upstream: Upstream, log: &Log, format: LogFormat) ->
     let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
     let listener = Listener::bind(&address, config)
         .await
-        .map_err(|error| Failure::new(RUNTIME, format!("cannot listen at {}: {error}", listener::shown(&address))))?;
+        .map_err(|error| Failure::new(RUNTIME, format!("cannot listen at {address}: {error}")))?;
     let bound = listener.local_addr().map_err(|error| broken("cannot listen", &error))?;
     if let Some(warning) = listener::warning(bound, scheme) {
         announce(&warning, "WARN", format);

@@ -8,7 +8,7 @@ mod connection;
 mod exchange;
 mod patience;
 mod request_body;
-mod socket;
+mod stream;
 
 use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,9 +20,8 @@ use super::{
     guard::{Guard, Place},
     tls::Identity,
 };
+use crate::transport::listen::{Address, Listening};
 pub use request_body::RequestBody;
-pub use socket::Address;
-use socket::Socket;
 
 /// Who is at the other end of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +59,7 @@ pub struct Config {
 /// A bound socket that accepts HTTP connections.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: Listening,
     config: Config,
 }
 
@@ -89,7 +88,7 @@ impl Listener {
     ///
     /// If the address is taken, or not ours.
     pub async fn bind(address: &Address, config: Config) -> io::Result<Self> {
-        Ok(Self { socket: Socket::bind(address).await?, config })
+        Ok(Self { socket: Listening::bind(address).await?, config })
     }
 
     /// The address with the port that the system chose. `None` for a Unix socket.
@@ -128,14 +127,14 @@ impl Listener {
             tokio::select! {
                 () = drain.cancelled() => break,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => note(ended),
-                (stream, peer) = socket.accept(), if has_room => {
+                (stream, address) = socket.accept(), if has_room => {
                     let setting = connection::Setting {
                         config: Arc::clone(&config),
-                        peer,
+                        peer: Peer { address },
                         drain: drain.clone(),
                         streams: streams.clone(),
                     };
-                    connections.spawn(connection::run(stream, setting, handle.clone()));
+                    connections.spawn(connection::run(stream.into(), setting, handle.clone()));
                 }
             }
         }

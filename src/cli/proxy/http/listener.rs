@@ -4,10 +4,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use shadowcat::{
     link::endpoint::OPEN_PATHS,
-    transport::http::{
-        guard::{Guard, Place, Token},
-        server::{Address, Config},
-        tls::Identity,
+    transport::{
+        http::{
+            guard::{Guard, Place, Token},
+            server::Config,
+            tls::Identity,
+        },
+        listen::Address,
     },
 };
 
@@ -79,21 +82,12 @@ fn identity(args: &ListenArgs, place: Place) -> Result<Option<Identity>, Failure
     identity.map(Some).map_err(|error| Failure::new(CONFIGURATION, format!("cannot use the certificate: {error}")))
 }
 
-/// The address as it was meant.
-pub(super) fn shown(address: &Address) -> String {
-    match address {
-        Address::Tcp(address) => address.to_string(),
-        Address::Unix(path) => path.display().to_string(),
-        _ => "the address".to_owned(),
-    }
-}
-
 /// Where clients find us.
 pub(super) fn url(address: &Address, bound: Option<SocketAddr>, scheme: Scheme, path: &str) -> String {
     match (bound, scheme) {
         (Some(bound), Scheme::Http) => format!("http://{bound}{path}"),
         (Some(bound), Scheme::Https) => format!("https://{bound}{path}"),
-        (None, _) => format!("http+unix:{} (path {path})", shown(address)),
+        (None, _) => format!("http+unix:{address} (path {path})"),
     }
 }
 

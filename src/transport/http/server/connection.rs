@@ -19,7 +19,7 @@ use super::{
     Config, Peer,
     exchange::answer,
     patience::{Patient, Phase, REQUEST_TIMEOUT},
-    socket::Stream,
+    stream::Stream,
 };
 use crate::clock;
 

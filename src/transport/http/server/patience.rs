@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Config, socket::Stream};
+use super::{Config, stream::Stream};
 use crate::clock;
 
 /// A connection that is not waited for without a bound.

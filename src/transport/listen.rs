@@ -1,28 +1,17 @@
-//! What is listened at, and what comes in there: TCP or a file.
+//! What is listened at, and what comes in there: an address, or a file. What is spoken there is for whoever
+//! accepts.
 
+use std::{fmt, io, net::SocketAddr, time::Duration};
 #[cfg(unix)]
 use std::{
     fs,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
-use std::{
-    io::{self, IoSlice},
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
 
+use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-};
-use tokio_rustls::server::TlsStream;
-
-use super::Peer;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +24,12 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// A bound socket. A Unix socket's file is removed when this is dropped, if it is still ours.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub struct Listening(Socket);
+
+#[derive(Debug)]
+enum Socket {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix {
@@ -45,11 +38,10 @@ pub(super) enum Socket {
     },
 }
 
-/// A connection's bytes.
+/// A connected socket of our own.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
     #[cfg(unix)]
     Unix(UnixStream),
 }
@@ -57,45 +49,60 @@ pub(super) enum Stream {
 /// The file of a Unix socket. Removed when dropped, if it is still ours.
 #[cfg(unix)]
 #[derive(Debug)]
-pub(super) struct SocketFile {
+struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Socket {
-    pub(super) async fn bind(address: &Address) -> io::Result<Self> {
-        Ok(match address {
-            Address::Tcp(address) => Self::Tcp(TcpListener::bind(address).await?),
+impl Listening {
+    /// Listens at `address`; port 0 lets the system choose. A Unix socket is its owner's alone; what an earlier
+    /// listener left in its place is replaced, one that is alive is not.
+    ///
+    /// # Errors
+    ///
+    /// If the address is taken, or not ours.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe; the socket of a listener that is gone may have been removed already.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        Ok(Self(match address {
+            Address::Tcp(address) => Socket::Tcp(TcpListener::bind(address).await?),
             #[cfg(unix)]
             Address::Unix(path) => {
                 remove_stale(path).await?;
                 let (listener, file) = bind_file(path)?;
-                Self::Unix { listener, _file: file }
+                Socket::Unix { listener, _file: file }
             }
-        })
+        }))
     }
 
-    pub(super) fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().map(Some),
+    /// The address with the port that the system chose. `None` for a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
+        match &self.0 {
+            Socket::Tcp(listener) => listener.local_addr().map(Some),
             #[cfg(unix)]
-            Self::Unix { .. } => Ok(None),
+            Socket::Unix { .. } => Ok(None),
         }
     }
 
-    /// The next connection. That one could not be accepted, for want of descriptors or because its client
+    /// The next connection, and who is at its other end if that has an address. That one could not be accepted, for want of descriptors or because its client
     /// has left already, is no reason to accept no more. Cancel-safe.
-    pub(super) async fn accept(&self) -> (Stream, Peer) {
+    pub(super) async fn accept(&self) -> (Stream, Option<SocketAddr>) {
         let mut has_failed = false;
         loop {
-            let accepted = match self {
-                Self::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
+            let accepted = match &self.0 {
+                Socket::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
                     tune(&stream);
-                    (Stream::Tcp(stream), Peer { address: Some(address) })
+                    (Stream::Tcp(stream), Some(address))
                 }),
                 #[cfg(unix)]
-                Self::Unix { listener, .. } => {
-                    listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer { address: None }))
+                Socket::Unix { listener, .. } => {
+                    listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), None))
                 }
             };
             match accepted {
@@ -112,7 +119,7 @@ impl Socket {
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-fn tune(stream: &TcpStream) {
+pub(super) fn tune(stream: &TcpStream) {
     // Nagle's algorithm holds small writes back for up to 40 ms.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -199,64 +206,12 @@ impl Drop for SocketFile {
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Tcp(address) => address.fmt(f),
             #[cfg(unix)]
-            Self::Unix(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(path) => path.display().fmt(f),
         }
     }
 }
