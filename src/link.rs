@@ -13,6 +13,7 @@ pub mod dial;
 pub mod endpoint;
 mod intake;
 pub mod mux;
+mod nursery;
 mod outbox;
 pub mod pipe;
 mod refused;

@@ -19,7 +19,6 @@ mod exchange;
 mod host;
 mod hosts;
 mod lanes;
-mod nursery;
 mod owning;
 mod pieces;
 mod sharing;
@@ -41,11 +40,10 @@ use self::{
     book::Book,
     host::{Host, Order},
     hosts::Hosts,
-    nursery::Nursery,
     owning::Owning,
     sharing::Sharing,
 };
-use super::relay::HeaderCheck;
+use super::{nursery::Nursery, relay::HeaderCheck};
 use crate::{
     clock,
     session::{McpSessionId, Reason},

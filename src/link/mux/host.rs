@@ -26,10 +26,10 @@ use super::{
     child_io::{ChildIo, Said},
     effect::Effect,
     lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
-    nursery::{Born, Nursery},
 };
 use crate::{
     clock,
+    link::nursery::{Born, Nursery},
     session::{Reason, Reply, StreamKey, StreamKeys, shared::Leaving},
     supervise::{ChildId, ExitStatus, ladder::Ladder, server_log::ServerLog},
 };
