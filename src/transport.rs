@@ -1,9 +1,11 @@
-//! Ways to move bytes: our own stdio, a child's pipes, an in-memory pair.
+//! Ways to move bytes: our own stdio, a child's pipes, sockets, an in-memory pair.
 //!
 //! A transport knows nothing of messages; it reads into the caller's buffer, writes slices, and can tell
 //! that its reader is gone also when there is nothing to write. Frames are cut and decided on in
 //! [`crate::link`].
 
+#[cfg(unix)]
+pub mod connection;
 pub mod http;
 pub mod listen;
 pub mod memory;
@@ -37,6 +39,9 @@ pub enum Reader {
     /// A socket we share with others, whose flags are left alone.
     #[cfg(unix)]
     Socket(socket::SharedSocket),
+    /// A connection of our own.
+    #[cfg(unix)]
+    Connection(connection::ConnectionReader),
     /// Anything else on our stdin: a helper thread reads.
     Stdin(tokio::io::Stdin),
     /// One end of [`memory::pair`].
@@ -50,7 +55,7 @@ pub enum Writer {
     /// A pipe of our own, or one we reopened.
     #[cfg(unix)]
     Pipe(PipeWriter),
-    /// A socket we share with others, whose flags are left alone.
+    /// A socket, whose flags are left alone: one we share with others, or a connection of our own.
     #[cfg(unix)]
     Socket(socket::SharedSocket),
     /// Anything else on our stdout: a helper thread writes.
@@ -84,6 +89,8 @@ impl Reader {
             Self::Pipe(pipe) => tokio_util::io::poll_read_buf(Pin::new(pipe), cx, buf),
             #[cfg(unix)]
             Self::Socket(socket) => socket.poll_read(cx, buf),
+            #[cfg(unix)]
+            Self::Connection(reader) => reader.poll_read(cx, buf),
             Self::Stdin(stdin) => tokio_util::io::poll_read_buf(Pin::new(stdin), cx, buf),
             Self::Memory(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buf),
         };

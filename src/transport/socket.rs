@@ -59,7 +59,9 @@ impl SharedSocket {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         super::poll_io(&self.fd, cx, |fd| {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            // A reset is how TCP says that the reader is gone.
             sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), flags)
+                .map_err(|error| if error == Errno::CONNRESET { Errno::PIPE } else { error })
         })
     }
 
