@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   /mcp (or --path)    the link, for GET, POST and DELETE
-//!   /sse  /messages     a mux, if asked to: HTTP+SSE of MCP 2024-11-05
+//!   /sse  /messages     the link, if asked to: HTTP+SSE of MCP 2024-11-05
 //!   /healthz            us: we run
 //!   /readyz             us: the upstream can be reached, as far as can be told without talking to it
 //!   /.well-known/*      the link, where its upstream is HTTP: clients find their way to log in there
@@ -56,18 +56,38 @@ impl Upstream {
     pub fn new(url: &Uri) -> Self {
         Self(Reach::new(url))
     }
+
+    /// An answer of the upstream's, noted for the readiness probe.
+    fn noted(&self, response: Response) -> Response {
+        if !response.status().is_server_error() {
+            self.0.note_success();
+        }
+        response
+    }
 }
 
 impl Link {
     async fn exchange(&self, request: Request, peer: Peer) -> Response {
         match self {
             Self::Mux(mux) => mux.exchange(request, peer).await,
-            Self::Relay(relay, Upstream(reach)) => {
-                let response = relay.exchange(request).await;
-                if !response.status().is_server_error() {
-                    reach.note_success();
-                }
-                response
+            Self::Relay(relay, upstream) => upstream.noted(relay.exchange(request).await),
+        }
+    }
+
+    async fn legacy_events(&self, request: Request) -> Option<Response> {
+        match self {
+            Self::Mux(mux) => Some(mux.legacy_events(request, MESSAGES).await),
+            Self::Relay(relay, upstream) => {
+                relay.legacy_events(request, MESSAGES).await.map(|response| upstream.noted(response))
+            }
+        }
+    }
+
+    async fn legacy_message(&self, request: Request) -> Option<Response> {
+        match self {
+            Self::Mux(mux) => Some(mux.legacy_message(request).await),
+            Self::Relay(relay, upstream) => {
+                relay.legacy_message(request).await.map(|response| upstream.noted(response))
             }
         }
     }
@@ -96,7 +116,8 @@ impl Endpoint {
         Self { shared: Arc::new(Shared { path, link, has_legacy_sse: false, drain }) }
     }
 
-    /// Answers HTTP+SSE (MCP 2024-11-05) at `/sse` and `/messages` too, where the upstream is a child.
+    /// Answers HTTP+SSE (MCP 2024-11-05) at `/sse` and `/messages` too; a relay must be
+    /// [made for it](Relay::with_two_endpoints).
     #[must_use]
     pub fn with_legacy_sse(self) -> Self {
         let Shared { path, link, drain, .. } = match Arc::try_unwrap(self.shared) {
@@ -157,17 +178,14 @@ impl Shared {
     }
 
     async fn legacy_events(&self, request: Request) -> Response {
-        match &self.link {
-            Link::Mux(mux) => listening::ended_by(self.drain.clone(), mux.legacy_events(request, MESSAGES).await),
-            Link::Relay(..) => self.nothing_here(),
+        match self.link.legacy_events(request).await {
+            Some(response) => listening::ended_by(self.drain.clone(), response),
+            None => self.nothing_here(),
         }
     }
 
     async fn legacy_message(&self, request: Request) -> Response {
-        match &self.link {
-            Link::Mux(mux) => mux.legacy_message(request).await,
-            Link::Relay(..) => self.nothing_here(),
-        }
+        self.link.legacy_message(request).await.unwrap_or_else(|| self.nothing_here())
     }
 
     async fn readiness(&self) -> Response {

@@ -3,7 +3,8 @@
 //! No task and no queue of its own: what one side sends is what the other side is sent, and a side that does
 //! not read keeps the other from writing. Statuses and headers are kept but for those that belong to one
 //! connection (`relay/headers.rs`). Bodies are looked at as they pass (`relay/asked.rs`, `relay/answered.rs`)
-//! and never changed, but for one member of one document if `--public-url` asks for it (`relay/public.rs`).
+//! and never changed, but for one member of one document if `--public-url` asks for it (`relay/public.rs`), and for the
+//! URI that HTTP+SSE of MCP 2024-11-05 begins with (`relay/two_endpoints.rs`).
 //!
 //! When the client is gone, the upstream's exchange is closed, as the client itself would have done
 //! (mcp-rules C5, G8: what that means is for the upstream). When the upstream breaks off, so does the client's
@@ -13,6 +14,7 @@ mod answered;
 mod asked;
 mod headers;
 mod public;
+mod two_endpoints;
 
 use std::{fmt, pin::pin};
 
@@ -34,12 +36,24 @@ use crate::{
 use answered::{Answered, Seen};
 use asked::Asked;
 use public::Names;
+use two_endpoints::{Named, References};
 
 /// A relay to one upstream.
 #[derive(Debug)]
 pub struct Relay {
     client: Client,
     options: Options,
+    /// `None`: there is no HTTP+SSE.
+    references: Option<References>,
+}
+
+/// What a request goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where messages are.
+    Endpoint,
+    /// Anything else of the upstream's, which is not looked at.
+    Elsewhere,
 }
 
 /// How a relay treats what passes.
@@ -72,7 +86,16 @@ impl Relay {
     /// A relay to the client's upstream.
     #[must_use]
     pub fn new(client: Client, options: Options) -> Self {
-        Self { client, options }
+        Self { client, options, references: None }
+    }
+
+    /// The relay, with HTTP+SSE of MCP 2024-11-05: the client's URL is that of the stream.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no random bytes: nobody but us may make the references that clients post to.
+    pub fn with_two_endpoints(self) -> Result<Self, getrandom::Error> {
+        Ok(Self { references: Some(References::new()?), ..self })
     }
 
     /// Passes one exchange on to the upstream's endpoint. A query is added to the endpoint's own.
@@ -81,11 +104,49 @@ impl Relay {
     ///
     /// Dropping the future closes the upstream's exchange.
     pub async fn exchange(&self, request: Request) -> Response {
-        let url = match request.uri().query() {
-            Some(query) => self.with_query(query),
-            None => self.client.url().clone(),
-        };
-        self.pass(request, url).await
+        let url = self.asked_url(&request);
+        self.pass(request, url, Place::Endpoint).await
+    }
+
+    /// Passes on the event stream of HTTP+SSE. Its first event tells clients to post to `messages`, a path of ours.
+    /// `None` without [`with_two_endpoints`](Self::with_two_endpoints).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Self::exchange); dropping the answer's body closes the upstream's stream (rule L4).
+    pub async fn legacy_events(&self, request: Request, messages: &'static str) -> Option<Response> {
+        let references = self.references.clone()?;
+        if request.method() != Method::GET {
+            return Some(refusal(&Reason::MethodNotAllowed { allowed: "GET" }));
+        }
+        let base = self.asked_url(&request);
+        let mut answer = self.pass(request, base.clone(), Place::Endpoint).await;
+        if !headers::media_type(answer.headers()).eq_ignore_ascii_case("text/event-stream") {
+            return Some(answer);
+        }
+        if let Some(coding) = headers::content_encoding(answer.headers()) {
+            let what = format!("its stream is encoded ({coding}), so its endpoint cannot be read");
+            return Some(refusal(&Reason::UpstreamStatus { status: answer.status().as_u16(), what }));
+        }
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+        Some(answer.map(|body| Body::boxed(Named::new(body, references, messages, base, self.options.limits))))
+    }
+
+    /// Passes a message of HTTP+SSE on to the place that the stream named. `None` without
+    /// [`with_two_endpoints`](Self::with_two_endpoints).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Self::exchange).
+    pub async fn legacy_message(&self, request: Request) -> Option<Response> {
+        let references = self.references.as_ref()?;
+        if request.method() != Method::POST {
+            return Some(refusal(&Reason::MethodNotAllowed { allowed: "POST" }));
+        }
+        match references.target(request.uri().query().unwrap_or_default()) {
+            Some(target) => Some(self.pass(request, self.client.at(target), Place::Endpoint).await),
+            None => Some(refusal(&Reason::SessionNotFound)),
+        }
     }
 
     /// Passes a request for `/.well-known/…` on to the upstream's origin.
@@ -95,11 +156,13 @@ impl Relay {
     /// As [`exchange`](Self::exchange).
     pub async fn well_known(&self, request: Request) -> Response {
         let Some(path) = request.uri().path_and_query().cloned() else {
-            return self.pass(request, self.client.url().clone()).await;
+            return self.pass(request, self.client.url().clone(), Place::Elsewhere).await;
         };
         let is_metadata = request.method() == Method::GET && public::is_resource_metadata(path.path());
-        let Some(names) = self.names() else { return self.pass(request, self.client.at(path)).await };
-        let answer = self.pass(request, self.client.at(names.asked(&path))).await;
+        let Some(names) = self.names() else {
+            return self.pass(request, self.client.at(path), Place::Elsewhere).await;
+        };
+        let answer = self.pass(request, self.client.at(names.asked(&path)), Place::Elsewhere).await;
         if is_metadata && answer.status().is_success() { renamed(names, answer).await } else { answer }
     }
 
@@ -112,10 +175,9 @@ impl Relay {
         self.client.reachable().await
     }
 
-    async fn pass(&self, request: Request, url: Uri) -> Response {
-        let is_ours = url.path() == self.client.url().path();
+    async fn pass(&self, request: Request, url: Uri, place: Place) -> Response {
         let (parts, body) = request.into_parts();
-        let is_message = is_ours && parts.method == Method::POST;
+        let is_message = place == Place::Endpoint && parts.method == Method::POST;
         let (refuse, refused) = oneshot::channel();
         let body = match self.asked(is_message, &parts.headers, body, refuse) {
             Ok(body) => body,
@@ -138,7 +200,7 @@ impl Relay {
             Either::Right((Err(_), sending)) => sending.await,
         };
         match answer {
-            Ok(answer) => self.answered(is_ours, answer),
+            Ok(answer) => self.answered(place, answer),
             Err(error) => unanswered(&error),
         }
     }
@@ -172,7 +234,7 @@ impl Relay {
         Ok(Body::boxed(Asked::new(body, check, self.options.limits, headers, refuse)))
     }
 
-    fn answered(&self, is_ours: bool, answer: http::Response<Incoming>) -> Response {
+    fn answered(&self, place: Place, answer: http::Response<Incoming>) -> Response {
         let (mut parts, body) = answer.into_parts();
         headers::clean_response(&mut parts.headers);
         if let Some(names) = self.names() {
@@ -185,7 +247,7 @@ impl Relay {
         }
         let Options { limits, header_check, .. } = self.options;
         let media_type = headers::media_type(&parts.headers);
-        let is_plain = is_ours && headers::content_encoding(&parts.headers).is_none();
+        let is_plain = place == Place::Endpoint && headers::content_encoding(&parts.headers).is_none();
         let seen = match media_type {
             media_type if is_plain && media_type.eq_ignore_ascii_case("text/event-stream") => {
                 Seen::events(header_check, limits)
@@ -222,8 +284,10 @@ impl Relay {
         Some(Names { public, upstream: self.client.url() })
     }
 
-    fn with_query(&self, query: &str) -> Uri {
+    /// The endpoint, with the request's query behind its own.
+    fn asked_url(&self, request: &Request) -> Uri {
         let url = self.client.url();
+        let Some(query) = request.uri().query() else { return url.clone() };
         let path = match url.query() {
             Some(own) => format!("{}?{own}&{query}", url.path()),
             None => format!("{}?{query}", url.path()),

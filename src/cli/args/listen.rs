@@ -27,6 +27,10 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "PATH", value_parser = parse_path)]
     pub(crate) path: Option<String>,
 
+    /// Offer HTTP+SSE of MCP 2024-11-05 too, at /sse and /messages; a URL is then that of the server's event stream
+    #[arg(long)]
+    pub(crate) legacy_sse: bool,
+
     /// Answer web pages of this origin too, such as https://example.com; '*' for all; may be repeated
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append)]
     pub(crate) allow_origin: Vec<AllowedOrigin>,
@@ -80,10 +84,6 @@ pub(crate) struct ListenArgs {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Clients over HTTP, server a command")]
 pub(crate) struct SessionArgs {
-    /// Offer HTTP+SSE of MCP 2024-11-05 too, at /sse and /messages
-    #[arg(long)]
-    pub(crate) legacy_sse: bool,
-
     /// Who shares a child in MCP 2026-07-28; until then, each session has its own [default: shared]
     #[arg(long, value_name = "WHO")]
     pub(crate) child: Option<ChildName>,

@@ -116,7 +116,12 @@ fn relay(args: &ProxyArgs) -> Result<Link, Failure> {
     options.limits = frame_limits(args.max_frame_len)?;
     options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
     options.public_url.clone_from(&args.upstream.public_url);
-    Ok(Link::Relay(Box::new(Relay::new(client, options)), upstream))
+    let mut relay = Relay::new(client, options);
+    if args.listen.legacy_sse {
+        let without_secret = |error| Failure::new(RUNTIME, format!("no random bytes for a secret: {error}"));
+        relay = relay.with_two_endpoints().map_err(without_secret)?;
+    }
+    Ok(Link::Relay(Box::new(relay), upstream))
 }
 
 /// Says something whatever is logged: whoever let the system choose a port has to know it.

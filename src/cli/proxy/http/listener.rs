@@ -60,7 +60,7 @@ impl Plan {
         config.drain_timeout = drain.unwrap_or(config.drain_timeout);
         let scheme = if config.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let path = args.path.clone().unwrap_or_else(|| "/mcp".to_owned());
-        Ok(Self { address, path, config, scheme, has_legacy_sse: args.sessions.legacy_sse })
+        Ok(Self { address, path, config, scheme, has_legacy_sse: args.legacy_sse })
     }
 }
 
