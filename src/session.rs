@@ -32,6 +32,7 @@ pub use mcp_session_id::McpSessionId;
 pub use pending::RequestId;
 use pending::{Asked, Pending};
 pub use reply::{Reason, Reply, status_of_error};
+use spelling::method_is;
 pub use streams::StreamKeys;
 
 /// A stream of frames: a child, our own stdio, a POST and its reply.
@@ -239,8 +240,10 @@ impl Session {
     /// Whoever cancelled a request waits for no answer any more; a late one is still passed on.
     /// Rule: MCP "Cancellation" (all revisions), `params.requestId`.
     fn note_cancelled(&mut self, to: StreamKey, frame: &[u8], envelope: &Envelope) {
-        let is_cancelled = envelope.method().is_some_and(|method| method.of(frame) == b"notifications/cancelled");
-        if let (true, Some(id)) = (is_cancelled, envelope.request_id()) {
+        // Few messages have a `requestId`, so the method is looked at second.
+        if let Some(id) = envelope.request_id()
+            && method_is(frame, envelope, "notifications/cancelled")
+        {
             self.pending.answered(to, id.of(frame));
         }
     }

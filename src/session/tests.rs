@@ -74,8 +74,14 @@ fn who_cancelled_waits_no_more() {
     let mut session = Session::new(8);
     let _ = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#);
     let _ = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":"1","method":"a"}"#);
-    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"1"}}"#;
-    assert_eq!(handle(&mut session, DOWN, cancel), FORWARDED_UP);
+    let _ = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":"2","method":"a"}"#);
+    // An escape is another spelling, not another method.
+    for (id, method) in [("1", "notifications/cancelled"), ("2", r"notifications\/cancelle\u0064")] {
+        let cancel = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"requestId":"{id}"}}}}"#);
+        assert_eq!(handle(&mut session, DOWN, &cancel), FORWARDED_UP);
+    }
+    let other = r#"{"jsonrpc":"2.0","method":"notifications/other","params":{"requestId":1}}"#;
+    assert_eq!(handle(&mut session, DOWN, other), FORWARDED_UP);
     assert_eq!(orphans(&mut session), ["1"]);
 }
 

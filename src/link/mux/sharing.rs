@@ -16,7 +16,9 @@ use shadowcat_codecs::{
 
 use super::{super::relay::HeaderCheck, ChildSharing, MuxOptions, child_io::Said, effect::Effect, pieces::Pieces};
 use crate::session::{
-    Reason, Reply, RequestId, StreamKey, mirror,
+    Reason, Reply, RequestId, StreamKey,
+    dialed::is_method,
+    mirror,
     revision::Era,
     shared::{Dropped, Heard, Leaving, Shared},
     status_of_error,
@@ -100,7 +102,7 @@ impl Sharing {
                 }
             };
         }
-        let is_list = envelope.method().is_some_and(|method| method.of(&frame) == b"tools/list");
+        let is_list = is_method(&envelope, &frame, "tools/list");
         let splice = self.shared.ask(key, Frame::new(frame), &envelope, now)?;
         if is_list {
             self.lists.insert(key);
