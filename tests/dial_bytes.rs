@@ -101,6 +101,11 @@ fn line_ends_between_tokens_become_spaces_and_nothing_else_changes() {
     events.raw("data: {\"jsonrpc\":\"2.0\",\ndata:  \"id\":1,\r\ndata: \"result\":{}}\n\n");
     assert_eq!(session.stdout.line(), r#"{"jsonrpc":"2.0",  "id":1, "result":{}}"#);
     events.end();
+    // A CR alone fits into a line, but some readers of lines would take it for an end.
+    session.send(format!("{call}\n"));
+    let lone = "{\"jsonrpc\":\"2.0\",\r\"id\":1,\r\"result\":{\"text\":\"a\\rb\"}}";
+    upstream.post().json(lone);
+    assert_eq!(session.stdout.line(), lone.replace('\r', " "));
     end(&upstream, session);
 }
 

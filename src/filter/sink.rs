@@ -55,7 +55,7 @@ impl Sink {
     pub(super) fn new(options: &Options) -> io::Result<Self> {
         let line_ends = match (options.json, options.line_ends) {
             (JsonCheck::Envelope | JsonCheck::Strict, _) => Inside::White,
-            (JsonCheck::Off, LineEnds::Blank) => Inside::Space,
+            (JsonCheck::Off, LineEnds::Blank | LineEnds::BlankAlways) => Inside::Space,
             (JsonCheck::Off, LineEnds::Refuse) => Inside::Refused,
         };
         Ok(Self {

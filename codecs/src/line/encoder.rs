@@ -8,7 +8,8 @@ use crate::Frame;
 ///
 /// A frame that holds an LF would become two, one that ends in CR would lose it. In valid JSON such
 /// bytes are only white space between tokens, so where JSON was checked they may be
-/// [blanked](LineEnds::Blank); elsewhere they are [refused](LineEnds::Refuse).
+/// [blanked](LineEnds::Blank), [also where a line could hold them](LineEnds::BlankAlways); elsewhere they
+/// are [refused](LineEnds::Refuse).
 ///
 /// # Example
 ///
@@ -30,8 +31,12 @@ pub struct LineEncoder {
 #[expect(clippy::exhaustive_enums, reason = "there is nothing else one could do")]
 pub enum LineEnds {
     /// In a frame that cannot be written as it is, each CR and LF becomes a space. Only right for frames
-    /// known to be JSON.
+    /// known to be JSON. What came as a line leaves as it came: a CR inside it stays.
     Blank,
+    /// In every frame, each CR and LF becomes a space, also a CR alone in the middle, which a line could
+    /// hold, but which readers that split at every kind of line end would take for one. For frames that
+    /// were no lines before: bodies, data of events. Only right for frames known to be JSON.
+    BlankAlways,
     /// A frame with an LF, or with a CR at its end, is an error.
     Refuse,
 }
@@ -107,11 +112,16 @@ impl LineEncoder {
         let Some(last) = frame.len().checked_sub(1) else {
             return Err(LineEncodeError::Empty);
         };
-        let last_cr = frame.ends_with(b"\r").then_some(last);
-        match (memchr::memchr(b'\n', frame).or(last_cr), self.line_ends) {
+        let found = match self.line_ends {
+            LineEnds::BlankAlways => memchr::memchr2(b'\n', b'\r', frame),
+            LineEnds::Blank | LineEnds::Refuse => {
+                memchr::memchr(b'\n', frame).or_else(|| frame.ends_with(b"\r").then_some(last))
+            }
+        };
+        match (found, self.line_ends) {
             (None, _) => Ok(Fit::AsItIs),
             (Some(at), LineEnds::Refuse) => Err(LineEncodeError::LineEnd { at }),
-            (Some(_), LineEnds::Blank) => Ok(Fit::Blanked),
+            (Some(_), LineEnds::Blank | LineEnds::BlankAlways) => Ok(Fit::Blanked),
         }
     }
 }

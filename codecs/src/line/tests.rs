@@ -164,6 +164,10 @@ fn encoder_blanks_or_refuses_line_ends() {
     assert_eq!(encode(b"a\rb", LineEnds::Refuse), Ok(b"a\rb\n".to_vec()));
     assert_eq!(encode(b"a\rb", LineEnds::Blank), Ok(b"a\rb\n".to_vec()));
     assert_eq!(encode(b"a\r\nb\r", LineEnds::Blank), Ok(b"a  b \n".to_vec()));
+    assert_eq!(encode(b"a\rb", LineEnds::BlankAlways), Ok(b"a b\n".to_vec()));
+    assert_eq!(encode(b"\ra\r\nb\r", LineEnds::BlankAlways), Ok(b" a  b \n".to_vec()));
+    assert_eq!(encode(b"a b\t", LineEnds::BlankAlways), Ok(b"a b\t\n".to_vec()));
+    assert_eq!(encode(b"", LineEnds::BlankAlways), Err(LineEncodeError::Empty));
     assert_eq!(encode(b"a\nb", LineEnds::Refuse), Err(LineEncodeError::LineEnd { at: 1 }));
     assert_eq!(encode(b"ab\r", LineEnds::Refuse), Err(LineEncodeError::LineEnd { at: 2 }));
     assert_eq!(encode(b"", LineEnds::Blank), Err(LineEncodeError::Empty));

@@ -69,7 +69,7 @@ impl Dial {
     /// Passes one message on to the client.
     fn deliver(&mut self, key: Key, data: Frame) {
         // Raw line ends in JSON are white space between tokens (mcp-rules §3.9).
-        let Ok(line) = LineEncoder::new(LineEnds::Blank).encode(data) else { return };
+        let Ok(line) = LineEncoder::new(LineEnds::BlankAlways).encode(data) else { return };
         let mut frame = Bytes::from(line.into_frame());
         let Some(mut envelope) = self.parsed(key, &frame) else { return };
         // A server that reads and rewrites ids may spell them anew; then the client's spelling is restored.

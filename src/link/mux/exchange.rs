@@ -178,7 +178,7 @@ impl Mux {
         let body = whole(body, limits.max_frame_len()).await.map_err(Reply::without_id)?;
         let invalid = |what: String, at: u64| Reply::without_id(Reason::InvalidJson { what, at });
         // Raw line ends can only stand between tokens (DESIGN §6): one message must stay one line.
-        let line = LineEncoder::new(LineEnds::Blank).encode(Frame::new(body));
+        let line = LineEncoder::new(LineEnds::BlankAlways).encode(Frame::new(body));
         let frame = line.map_err(|error| invalid(error.to_string(), 0))?.into_frame();
         let mut parser = EnvelopeParser::new(limits);
         let envelope = parser.parse(&frame).map_err(|error| match error.is_syntax() {
