@@ -19,6 +19,8 @@ mod support;
 #[path = "support/temp.rs"]
 mod temp;
 
+use std::{thread, time::Duration};
+
 use client::Request;
 use legacy::{Client, answer, initialize};
 use mux::{Mux, assert_refused, call, done, echoed, result, run};
@@ -166,4 +168,46 @@ fn reader_that_reads_nothing_for_long_is_given_up() {
     // The child goes on, which it cannot as long as somebody has to read what it writes.
     let next = mux.send(&client.post(run("3", r#"{"wait":"written"}"#).legacy_body()));
     assert_eq!(answer(next)["id"], 3);
+}
+
+/// A server that answers each line of a modern client with the number in it, while it says something that is
+/// for nobody as fast as it can. `yes` writes in large blocks, which a pipe may cut anywhere: hence the
+/// line end before the answer.
+const CHATTY: &str = r#"
+    yes '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}' &
+    while read -r line; do
+        id=${line#*'"id":'}
+        printf '\n{"jsonrpc":"2.0","id":%s,"result":{}}\n' "${id%%,*}"
+    done
+    kill $!
+"#;
+
+#[test]
+fn server_that_never_stops_talking_keeps_nobody_from_being_heard() {
+    let mux = Mux::of_server(&QUICK, &["sh", "-c", CHATTY]);
+    for id in ["1", "2", "3"] {
+        assert_eq!(mux.ask(&call(id, "echo", "{}")), result(id, "{}"));
+    }
+}
+
+#[test]
+fn last_words_of_a_child_that_has_exited_wait_for_a_slow_reader() {
+    const COUNT: usize = 300;
+    let mux = Mux::start(&[]);
+    let client = Client::start(&mux, "2025-06-18");
+    let last = json!({ "line": done("1") });
+    let steps = format!(r#"{{"progress":["a"]}},{{"wait":"on"}},{{"flood":{COUNT}}},{last},{{"exit":0}}"#);
+    let mut response = mux.send(&client.post(run("1", &steps).token("1").legacy_body()));
+    response.data();
+    client.ask(&mux, &run("2", r#"{"open":"on"}"#));
+    // Reads no more than it takes for the child to have written everything.
+    let mut read = 0;
+    while !mux.pids().is_empty() {
+        assert!(response.data().contains("notifications/progress"));
+        read += 1;
+    }
+    // A pause, which is no reason to lose anything: `--write-timeout` is a minute.
+    thread::park_timeout(Duration::from_secs(3));
+    let rest = response.rest();
+    assert_eq!((rest.len(), rest.last()), (COUNT - read + 1, Some(&done("1"))));
 }

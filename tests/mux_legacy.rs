@@ -21,7 +21,7 @@ mod temp;
 use std::collections::BTreeSet;
 
 use client::Request;
-use legacy::{Client, INITIALIZED, SESSION, VERSION, initialize};
+use legacy::{Client, INITIALIZED, SESSION, VERSION, answer, initialize};
 use mux::{Mux, ask, assert_refused, call, done, echoed, progress, result, run};
 use serde_json::{Value, json};
 use support::eventually;
@@ -118,14 +118,18 @@ fn session_ends_with_its_child() {
 }
 
 #[test]
-fn idle_session_ends_and_one_with_an_open_stream_does_not() {
+fn idle_session_ends_and_one_with_a_connection_does_not() {
     let mux = Mux::start(&["--session-idle", "300ms"]);
     let listening = Client::start(&mux, "2025-11-25");
     let _stream = mux.send(&listening.get());
     let idle = Client::start(&mux, "2025-11-25");
-    eventually("the idle child ends", || mux.pids().len() == 1);
+    let waiting = Client::start(&mux, "2025-11-25");
+    let post = waiting.post(run("1", r#"{"wait":"end"}"#).legacy_body()).begin(mux.address);
+    eventually("the idle child ends", || mux.pids().len() == 2);
     assert_eq!(mux.send(&idle.post(call("1", "echo", "{}").legacy_body())).status, 404);
     assert_eq!(listening.ask(&mux, &call("1", "echo", "{}")), echoed("1", "{}"));
+    waiting.ask(&mux, &run("2", r#"{"open":"end"}"#));
+    assert_eq!(answer(post.response())["id"], 1);
 }
 
 #[test]
