@@ -24,6 +24,7 @@ use std::{thread, time::Duration};
 use client::Request;
 use legacy::{Client, answer, initialize};
 use mux::{Mux, assert_refused, call, done, echoed, result, run};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::eventually;
 
@@ -210,4 +211,26 @@ fn last_words_of_a_child_that_has_exited_wait_for_a_slow_reader() {
     thread::park_timeout(Duration::from_secs(3));
     let rest = response.rest();
     assert_eq!((rest.len(), rest.last()), (COUNT - read + 1, Some(&done("1"))));
+}
+
+#[test]
+fn server_that_closes_its_output_fails_who_waits_at_once_and_is_replaced() {
+    let dir = temp::TempDir::new().unwrap();
+    let first = dir.join("first");
+    // The first one takes a request and closes its output, but does not end; the next one answers.
+    let script = format!(
+        r#"if mkdir '{}'; then read line; exec >&-; exec sleep 1000; fi
+        read line; echo '{{"jsonrpc":"2.0","id":1,"result":{{}}}}'; read line"#,
+        first.display()
+    );
+    let mux = Mux::of_server(&["--shutdown-grace", "1h"], &["sh", "-c", &script]);
+    let waiting = call("7", "echo", "{}").modern().begin(mux.address);
+    let deaf = mux.session.process("sleep 1000");
+    let failed = waiting.response();
+    let next = call("8", "echo", "{}").modern().begin(mux.address).response();
+    // An hour is too long for a test to end.
+    support::kill(deaf, Signal::KILL);
+    // A stream of events would be a sign that nobody knew what to say.
+    assert_refused(failed, 502, -32603, &json!(7));
+    assert_eq!(next.text(), result("8", "{}"));
 }
