@@ -135,7 +135,7 @@ impl Connection {
     ///
     /// Safe.
     pub async fn linger(self, limit: Duration) {
-        let mut reader = ConnectionReader(self.stream);
+        let reader = ConnectionReader(self.stream);
         let reading = async {
             let mut forgotten = BytesMut::with_capacity(FORGOTTEN_LEN);
             while let Ok(1..) = std::future::poll_fn(|cx| reader.poll_read(cx, &mut forgotten)).await {
@@ -149,7 +149,7 @@ impl Connection {
 }
 
 impl ConnectionReader {
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             let read = match &*self.0 {
                 Stream::Tcp(stream) => {
