@@ -1,10 +1,14 @@
 //! The task that owns the keeper: starts children for whoever asks, pushes them, and tells how each ended.
 //!
-//! It is the only one who waits for exits, because the keeper has one socket for all children.
+//! It is the only one who waits for exits, because the keeper has one socket for all children. A keeper that is
+//! lost, and its children with it, is replaced.
 
-use std::{collections::HashMap, io};
+use std::{collections::HashMap, io, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
 use crate::supervise::{
     ChildId, Command, ExitStatus, SpawnError,
@@ -68,45 +72,71 @@ impl Nursery {
 }
 
 async fn run(mut keeper: Keeper, mut orders: mpsc::Receiver<Order>) {
+    loop {
+        let ended = serve(&mut keeper, &mut orders).await;
+        if let Err(error) = &ended {
+            tracing::error!(%error, "the keeper process is lost, and every server with it");
+        }
+        // It waits for the keeper's process, which waits for the children it ends.
+        let finished = tokio::task::spawn_blocking(move || keeper.finish()).await;
+        let finished = finished.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if let Ok(answer) = ended {
+            // Whoever asked may have been cut off.
+            let _ = answer.map(|answer| answer.send(finished));
+            return;
+        }
+        sleep(RESTART_AFTER).await;
+        keeper = match Keeper::start() {
+            Ok(keeper) => keeper,
+            Err(error) => return tracing::error!(%error, "the keeper process cannot be started again"),
+        };
+    }
+}
+
+/// Serves with one keeper, until it is to be finished, and who wants to know that it was. `Err` if it was lost.
+async fn serve(
+    keeper: &mut Keeper,
+    orders: &mut mpsc::Receiver<Order>,
+) -> io::Result<Option<oneshot::Sender<io::Result<()>>>> {
     let mut living: HashMap<ChildId, oneshot::Sender<ExitStatus>> = HashMap::new();
-    let ended = loop {
+    loop {
         tokio::select! {
             order = orders.recv() => match order {
-                None => break Ok(None),
-                Some(Order::Finish(answer)) => break Ok(Some(answer)),
+                None => return Ok(None),
+                Some(Order::Finish(answer)) => return Ok(Some(answer)),
                 Some(Order::Spawn(command, answer)) => {
+                    if answer.is_closed() {
+                        continue;
+                    }
                     let born = keeper.spawn(&command).await.map(|child| {
                         let (tell, exit) = oneshot::channel();
                         living.insert(child.id, tell);
                         Born { child, exit }
                     });
-                    // Nobody waits any more: the child sees the end of its input, and ends or is pushed at last.
-                    let _ = answer.send(born);
+                    if let Err(Ok(Born { child, .. })) = answer.send(born) {
+                        // Nobody waits any more, and nobody ever spoke to it.
+                        keeper.push(child.id, Push::Kill).await?;
+                    }
                 }
-                Some(Order::Push(child, push)) => if let Err(error) = keeper.push(child, push).await {
-                    break Err(error);
+                // Who is not among the living may be of a keeper that was lost.
+                Some(Order::Push(child, push)) => if living.contains_key(&child) {
+                    keeper.push(child, push).await?;
                 },
             },
-            exit = keeper.next_exit() => match exit {
-                Ok((child, status)) => if let Some(tell) = living.remove(&child) {
+            exit = keeper.next_exit() => {
+                let (child, status) = exit?;
+                if let Some(tell) = living.remove(&child) {
                     // Its host may have ended before it.
                     let _ = tell.send(status);
-                },
-                Err(error) => break Err(error),
-            },
+                }
+            }
         }
-    };
-    if let Err(error) = &ended {
-        tracing::error!(%error, "the keeper process is lost, and every server with it");
-    }
-    // It waits for the keeper's process, which waits for the children it ends.
-    let finished = tokio::task::spawn_blocking(move || keeper.finish()).await;
-    let finished = finished.unwrap_or_else(|error| Err(io::Error::other(error)));
-    if let Ok(Some(answer)) = ended {
-        // Whoever asked may have been cut off.
-        let _ = answer.send(finished);
     }
 }
+
+/// How long after the loss of a keeper there is another. Long enough for a loss that repeats itself to cost
+/// next to nothing.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Most orders that wait. Whoever gives more waits with them.
 const MAX_ORDERS: usize = 64;
