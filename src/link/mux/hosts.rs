@@ -15,7 +15,14 @@ use super::host::Order;
 /// Ways to the tasks of children.
 #[derive(Debug)]
 pub(super) struct Hosts<K> {
-    open: Mutex<HashMap<K, mpsc::Sender<Order>>>,
+    table: Mutex<Table<K>>,
+}
+
+#[derive(Debug)]
+struct Table<K> {
+    open: HashMap<K, mpsc::Sender<Order>>,
+    /// Places that were not given back. More than `open` when children that are ending were replaced.
+    taken: usize,
 }
 
 /// A place in the table, given back when dropped.
@@ -31,50 +38,52 @@ pub(super) type Found<K> = (mpsc::Sender<Order>, Option<(mpsc::Receiver<Order>, 
 
 impl<K: Hash + Eq + Clone> Hosts<K> {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default() })
+        Arc::new(Self { table: Mutex::new(Table { open: HashMap::new(), taken: 0 }) })
     }
 
     /// The way to the child of `key`, if it still takes orders.
     pub(super) fn find(&self, key: &K) -> Option<mpsc::Sender<Order>> {
-        self.lock().get(key).filter(|orders| !orders.is_closed()).cloned()
+        self.lock().open.get(key).filter(|orders| !orders.is_closed()).cloned()
     }
 
     /// The way to the child of `key`; if there is none that takes orders, room for a new one. `Err` if there
-    /// are `max` already.
+    /// are `max` already, those included that are ending.
     pub(super) fn find_or_insert(self: &Arc<Self>, key: K, max: usize) -> Result<Found<K>, usize> {
-        let mut open = self.lock();
-        if let Some(orders) = open.get(&key).filter(|orders| !orders.is_closed()) {
+        let mut table = self.lock();
+        if let Some(orders) = table.open.get(&key).filter(|orders| !orders.is_closed()) {
             return Ok((orders.clone(), None));
         }
-        if open.len() >= max {
+        if table.taken >= max {
             return Err(max);
         }
+        table.taken += 1;
         let (orders, received) = mpsc::channel(MAX_ORDERS);
-        open.insert(key.clone(), orders.clone());
+        table.open.insert(key.clone(), orders.clone());
         let place = Place { hosts: Arc::clone(self), key, orders: orders.downgrade() };
         Ok((orders, Some((received, place))))
     }
 
     /// Forgets every way, so that tasks nobody else can reach end.
     pub(super) fn clear(&self) {
-        self.lock().clear();
+        self.lock().open.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, mpsc::Sender<Order>>> {
+    fn lock(&self) -> MutexGuard<'_, Table<K>> {
         // No code that could panic runs under the lock.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<K: Hash + Eq + Clone> Drop for Place<K> {
     fn drop(&mut self) {
-        let mut open = self.hosts.lock();
+        let mut table = self.hosts.lock();
+        table.taken -= 1;
         // Another child may have taken the place since this one took no more orders.
-        let is_ours = open.get(&self.key).is_some_and(|orders| {
+        let is_ours = table.open.get(&self.key).is_some_and(|orders| {
             orders.is_closed() || self.orders.upgrade().is_some_and(|ours| ours.same_channel(orders))
         });
         if is_ours {
-            open.remove(&self.key);
+            table.open.remove(&self.key);
         }
     }
 }
