@@ -24,7 +24,8 @@ mod pieces;
 mod sharing;
 
 use std::{
-    io,
+    fmt, io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -120,11 +121,13 @@ struct Health {
 }
 
 /// Whom a shared child serves.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Client {
     Everybody,
-    /// The credentials it came with, or its address.
-    One(Box<[u8]>),
+    /// Whoever comes with these credentials.
+    With(Box<[u8]>),
+    /// Whoever comes without, from this address.
+    At(Option<IpAddr>),
 }
 
 impl MuxOptions {
@@ -231,6 +234,17 @@ impl Mux {
 impl Drop for Mux {
     fn drop(&mut self) {
         self.parts.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Client {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everybody => f.write_str("Everybody"),
+            Self::With(_) => f.write_str("With(..)"),
+            Self::At(address) => f.debug_tuple("At").field(address).finish(),
+        }
     }
 }
 

@@ -160,11 +160,8 @@ impl Mux {
     fn client(&self, headers: &HeaderMap, peer: Peer) -> Client {
         match (self.parts.options.sharing, headers.get(header::AUTHORIZATION)) {
             (ChildSharing::Everybody, _) => Client::Everybody,
-            (ChildSharing::PerClient, Some(credentials)) => Client::One(credentials.as_bytes().into()),
-            (ChildSharing::PerClient, None) => {
-                let address = peer.address.map(|address| address.ip().to_string()).unwrap_or_default();
-                Client::One(address.into_bytes().into())
-            }
+            (ChildSharing::PerClient, Some(credentials)) => Client::With(credentials.as_bytes().into()),
+            (ChildSharing::PerClient, None) => Client::At(peer.address.map(|address| address.ip())),
         }
     }
 
@@ -269,7 +266,8 @@ async fn whole(mut body: RequestBody, limit: usize) -> Result<Bytes, Reason> {
         } else {
             // The named copy: a body that came in pieces has to become one line.
             if joined.is_empty() {
-                joined.reserve(declared.max(first.len() + piece.len()));
+                // What is only declared costs its sender nothing, so room for it is not made at once.
+                joined.reserve(declared.min(MAX_DECLARED).max(first.len() + piece.len()));
                 joined.extend_from_slice(&std::mem::take(&mut first));
             }
             joined.extend_from_slice(&piece);
@@ -356,6 +354,9 @@ impl HttpBody for Events {
         SizeHint::default()
     }
 }
+
+/// Most room made for a body because of its declared length.
+const MAX_DECLARED: usize = 1 << 20;
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
