@@ -18,7 +18,10 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tokio_util::sync::CancellationToken;
 
 use super::{mux::Mux, relay::Relay};
-use crate::transport::http::{Body, Peer, Request, Response};
+use crate::{
+    session::mirror::MCP_METHOD,
+    transport::http::{Body, Peer, Request, Response},
+};
 use reach::Reach;
 
 /// A link whose downstream is HTTP. A closed set, so an enum.
@@ -140,6 +143,14 @@ impl Endpoint {
         }
     }
 
+    /// Whoever waits for [`close`](Self::close) is in a hurry.
+    pub fn hurry(&self) {
+        match &self.shared.link {
+            Link::Mux(mux) => mux.hurry(),
+            Link::Relay(..) => {}
+        }
+    }
+
     /// Answers one request.
     pub async fn handle(self, request: Request, peer: Peer) -> Response {
         let shared = &*self.shared;
@@ -162,11 +173,11 @@ impl Endpoint {
 impl Shared {
     async fn mcp(&self, request: Request, peer: Peer) -> Response {
         match *request.method() {
-            Method::GET => {
+            Method::GET | Method::POST | Method::DELETE => {
+                let only_listens = only_listens(&request);
                 let response = self.link.exchange(request, peer).await;
-                listening::ended_by(self.drain.clone(), response)
+                if only_listens { listening::ended_by(self.drain.clone(), response) } else { response }
             }
-            Method::POST | Method::DELETE => self.link.exchange(request, peer).await,
             Method::OPTIONS => {
                 let mut response = not_allowed(METHODS);
                 *response.status_mut() = StatusCode::NO_CONTENT;
@@ -202,6 +213,14 @@ impl Shared {
     fn nothing_here(&self) -> Response {
         plain(StatusCode::NOT_FOUND, format!("nothing here; the MCP endpoint is {}\n", self.path))
     }
+}
+
+/// Whether nobody waits for an answer: a GET, and a subscription of MCP 2026-07-28, which ends without its
+/// result when its server goes away (mcp-rules §2.5).
+fn only_listens(request: &Request) -> bool {
+    let is_subscription =
+        || request.headers().get(MCP_METHOD).is_some_and(|method| method.as_bytes() == b"subscriptions/listen");
+    *request.method() == Method::GET || (*request.method() == Method::POST && is_subscription())
 }
 
 const HEALTH: &str = "/healthz";

@@ -1,7 +1,8 @@
 //! `shadowcat proxy --listen ADDR`: HTTP clients, until a signal stops us.
 //!
 //! The first SIGTERM or SIGINT drains: no more connections, running exchanges to their end, listening
-//! streams ended with a hint to come back. The second ends everything at once. Both are clean ends.
+//! streams ended with a hint to come back. The second ends everything at once, but still waits for children;
+//! the third leaves them to the keeper. All are clean ends.
 
 mod listener;
 
@@ -81,17 +82,46 @@ async fn served(plan: Plan, upstream: Upstream, log: &Log, format: LogFormat) ->
     announce(&format!("listening on {}", listener::url(&address, bound, scheme, &path)), "INFO", format);
     let handler = endpoint.clone();
     let serving = listener.serve(move |request, peer| handler.clone().handle(request, peer), drain.clone());
-    serve_until_stopped(serving, &drain, &mut signals).await;
-    endpoint.close().await.map_err(|error| broken("the keeper process failed", &error))
+    if serve_until_stopped(serving, &drain, &mut signals).await == Told::Twice {
+        endpoint.hurry();
+    }
+    close(&endpoint, &mut signals).await.map_err(|error| broken("the keeper process failed", &error))
 }
 
-async fn serve_until_stopped(serving: impl Future<Output = ()>, drain: &CancellationToken, signals: &mut Signals) {
+/// How often we were told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Once,
+    Twice,
+}
+
+async fn serve_until_stopped(
+    serving: impl Future<Output = ()>,
+    drain: &CancellationToken,
+    signals: &mut Signals,
+) -> Told {
     let serving = pin!(serving);
-    let Either::Right(((), serving)) = select(serving, pin!(signals.next())).await else { return };
+    let Either::Right(((), serving)) = select(serving, pin!(signals.next())).await else { return Told::Once };
     drain.cancel();
     tracing::info!("told to stop; finishing what runs");
-    if let Either::Right(_) = select(serving, pin!(signals.next())).await {
-        tracing::warn!("told to stop again; what still runs is cut off");
+    let Either::Right(_) = select(serving, pin!(signals.next())).await else { return Told::Once };
+    tracing::warn!("told to stop again; what still runs is cut off");
+    Told::Twice
+}
+
+/// Waits for the children to end. The first signal hurries them, the second leaves them to the keeper, which
+/// ends them once we are gone.
+async fn close(endpoint: &Endpoint, signals: &mut Signals) -> io::Result<()> {
+    let closing = pin!(endpoint.close());
+    let closing = match select(closing, pin!(signals.next())).await {
+        Either::Left((closed, _)) => return closed,
+        Either::Right(((), closing)) => closing,
+    };
+    tracing::warn!("told to stop again; servers that still run are ended at once");
+    endpoint.hurry();
+    match select(closing, pin!(signals.next())).await {
+        Either::Left((closed, _)) => closed,
+        Either::Right(_) => Ok(()),
     }
 }
 
