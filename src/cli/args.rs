@@ -45,7 +45,11 @@ pub(crate) enum Task {
 #[derive(Debug, ClapArgs)]
 #[command(before_help = LINKS)]
 #[command(override_usage = "shadowcat proxy [--listen ADDR] [OPTIONS] (URL | -- COMMAND [ARG…])")]
-#[command(after_help = "Example: shadowcat proxy --env LEVEL=2 -- npx -y @modelcontextprotocol/server-everything")]
+#[command(after_help = "Examples:
+  shadowcat proxy --env LEVEL=2 -- npx -y @modelcontextprotocol/server-everything
+  shadowcat proxy --bearer-env TOKEN https://example.com/mcp
+  shadowcat proxy --listen 8080 -- python server.py
+  shadowcat proxy --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem http://10.0.0.5:3000/mcp")]
 pub(crate) struct ProxyArgs {
     /// The server's MCP endpoint, if it is reached over HTTP
     #[arg(value_name = "URL", conflicts_with = "command")]
@@ -102,8 +106,8 @@ pub(crate) struct ProxyArgs {
 const LINKS: &str = "\
 client on stdin   · server is a command   shadowcat proxy -- COMMAND [ARG…]
 client on stdin   · server over HTTP      shadowcat proxy URL
-clients over HTTP · server is a command  shadowcat proxy --listen ADDR -- COMMAND [ARG…]
-clients over HTTP · server over HTTP     shadowcat proxy --listen ADDR URL";
+clients over HTTP · server is a command   shadowcat proxy --listen ADDR -- COMMAND [ARG…]
+clients over HTTP · server over HTTP      shadowcat proxy --listen ADDR URL";
 
 /// Arguments of `shadowcat pipe`.
 #[derive(Debug, ClapArgs)]
@@ -144,6 +148,7 @@ pub(crate) struct PipeArgs {
 
 /// How much is logged, and how.
 #[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
     /// What to log on stderr; at debug, one line a message
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
