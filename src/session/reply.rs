@@ -78,6 +78,11 @@ pub enum Reason {
         /// Offset of the message in the stream it came by.
         at: u64,
     },
+    /// A method that the revision of the request does not have (mcp-rules §2.3).
+    MethodNotFound {
+        /// Which.
+        method: &'static str,
+    },
     /// The endpoint does not know this HTTP method (rules H2, G1, G12).
     MethodNotAllowed {
         /// Those it knows, as the `Allow` header lists them.
@@ -277,6 +282,7 @@ impl Reason {
                 (INVALID_REQUEST, StatusCode::BAD_REQUEST)
             }
             Self::MissingMeta { .. } | Self::InvalidTool { .. } => (INVALID_PARAMS, StatusCode::BAD_REQUEST),
+            Self::MethodNotFound { .. } => (METHOD_NOT_FOUND, StatusCode::NOT_FOUND),
             Self::HeaderMismatch(_) => (HEADER_MISMATCH, StatusCode::BAD_REQUEST),
             Self::UnsupportedVersion { .. } => (UNSUPPORTED_PROTOCOL_VERSION, StatusCode::BAD_REQUEST),
             Self::Unauthorized => (INVALID_REQUEST, StatusCode::UNAUTHORIZED),
@@ -332,6 +338,7 @@ impl fmt::Display for Reason {
             Self::MessageTooLarge { limit, at } => {
                 write!(f, "message at byte {at} is longer than the limit of {limit} bytes")
             }
+            Self::MethodNotFound { method } => write!(f, "this revision has no method {method:?}"),
             Self::MethodNotAllowed { allowed } => write!(f, "this endpoint knows only {allowed}"),
             Self::MissingMeta { field } => write!(f, "params._meta lacks {field:?}"),
             Self::NotAcceptable { required } => write!(f, "Accept has to list {required}"),

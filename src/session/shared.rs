@@ -316,6 +316,10 @@ impl Shared {
         if envelope.id_class() == IdClass::Null {
             return refused("its id is null");
         }
+        // To a child of both eras it would begin a legacy session, and end what all others are in the midst of.
+        if is_method(envelope, frame, "initialize") {
+            return Err(Reason::MethodNotFound { method: "initialize" });
+        }
         if self.streams.contains_key(&from) {
             return refused("its stream has a request already");
         }

@@ -43,6 +43,7 @@ fn reasons() -> Vec<(Reason, i32, u16)> {
         (Reason::InvalidRequest { what: text() }, -32600, 400),
         (Reason::InvalidTool { tool: text(), what: "x" }, -32602, 400),
         (Reason::MessageTooLarge { limit: 1, at: 0 }, -32600, 413),
+        (Reason::MethodNotFound { method: "x" }, -32601, 404),
         (Reason::MethodNotAllowed { allowed: "POST" }, -32600, 405),
         (Reason::MissingMeta { field: "x" }, -32602, 400),
         (Reason::NotAcceptable { required: "x" }, -32600, 406),

@@ -93,6 +93,17 @@ fn rule_1_8_equal_ids_of_two_clients_are_two_requests() {
 }
 
 #[test]
+fn nobody_begins_a_legacy_session_with_a_child_that_others_use() {
+    let mut desk = Desk::new();
+    let stream = desk.keys.mint();
+    for method in ["initialize", "initi\\u0061lize"] {
+        let refused = desk.ask_on(stream, &format!(r#"{{"id":"i","method":"{method}","params":{{}}}}"#)).unwrap_err();
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&"i".into(), &(-32601).into()), "{refused}");
+    }
+    assert_eq!(desk.shared.in_flight(), 0);
+}
+
+#[test]
 fn edge_case_1_each_spelling_comes_back_as_it_was() {
     let mut desk = Desk::new();
     for id in ["1", "1.0", "10e-1", "0", "-7", "9007199254740993", r#""""#, r#""1""#, r#""a\u0062\/""#, r#""é""#] {
