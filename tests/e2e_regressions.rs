@@ -39,6 +39,19 @@ fn meta() -> Value {
     json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}})
 }
 
+/// The conformance suite, `server-stateless`: 400 for a request without a part of `_meta` that it must have. Over
+/// stdio a server can only say that parameters are invalid, which by itself has no status.
+#[test]
+fn the_status_of_invalid_parameters_is_that_of_what_the_request_lacked() {
+    let proxy = mux(REFUSES_PARAMETERS);
+    let without_capabilities = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    for (meta, expected) in [(meta(), 200), (without_capabilities, 400), (meta(), 200)] {
+        let (status, message) = ask(&proxy, "server/discover", &meta);
+        assert_eq!((status, &message["error"]["code"], &message["id"]), (expected, &json!(-32602), &json!("own")));
+        assert_eq!(message["error"]["message"], "no", "it is the server who decides");
+    }
+}
+
 /// The conformance suite, `server-stateless`: 404 for `initialize`, which this revision has no more. Passed on to a
 /// server of both eras it would begin a legacy session there, in the midst of what all others are at.
 #[test]

@@ -311,14 +311,17 @@ impl Reason {
 
 /// The HTTP status for an error a server without HTTP gave: by its code in the modern era, which knows
 /// statuses for a few (mcp-rules §2.3); 200 for all others, and for all in the legacy era (contradiction Q5).
+///
+/// Invalid parameters have a status of their own only for a request that `lacks_meta` it must have.
 #[must_use]
-pub fn status_of_error(era: Era, envelope: &Envelope, frame: &[u8]) -> StatusCode {
+pub fn status_of_error(era: Era, lacks_meta: bool, envelope: &Envelope, frame: &[u8]) -> StatusCode {
     let code = envelope.error_code().and_then(|span| std::str::from_utf8(span.of(frame)).ok());
     match (era, code.and_then(|code| code.parse().ok())) {
         (Era::Modern, Some(METHOD_NOT_FOUND)) => StatusCode::NOT_FOUND,
         (Era::Modern, Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_PROTOCOL_VERSION)) => {
             StatusCode::BAD_REQUEST
         }
+        (Era::Modern, Some(INVALID_PARAMS)) if lacks_meta => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     }
 }

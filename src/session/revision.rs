@@ -243,6 +243,16 @@ pub fn check_batch(elements: &[BatchElement], frame: &[u8], revision: &Revision<
     Ok(())
 }
 
+/// Whether a request of the modern era certainly says nothing of its client's capabilities, as it must
+/// (mcp-rules §2.3). Its version, the other thing it must say, is for [`classify`].
+///
+/// A search of bytes, and so no reason to refuse anything: where the key may be spelled with an escape, or stands
+/// in another place, this is `false`.
+#[must_use]
+pub fn lacks_capabilities(frame: &[u8]) -> bool {
+    memchr::memmem::find(frame, META_CAPABILITIES.as_bytes()).is_none() && memchr::memchr(b'\\', frame).is_none()
+}
+
 fn is_initialize(envelope: &Envelope, frame: &[u8]) -> bool {
     envelope.method().and_then(|span| text(span, frame)).is_some_and(|method| method == "initialize")
 }
@@ -266,6 +276,8 @@ const KNOWN: [Revision<'static>; 5] =
 
 /// The member of `params._meta` that makes a request modern.
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// The other member that each request must have.
+const META_CAPABILITIES: &str = "\"io.modelcontextprotocol/clientCapabilities\"";
 
 #[cfg(test)]
 mod tests;

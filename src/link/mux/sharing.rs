@@ -19,7 +19,7 @@ use crate::session::{
     Reason, Reply, RequestId, StreamKey,
     dialed::is_method,
     mirror,
-    revision::Era,
+    revision::{self, Era},
     shared::{Dropped, Heard, Leaving, Shared},
     status_of_error,
     tools::Tools,
@@ -34,6 +34,8 @@ pub(super) struct Sharing {
     tools: Tools,
     /// Requests for a list of tools, in flight.
     lists: HashSet<StreamKey>,
+    /// Requests in flight that lack a part of `_meta`. The server decides what that means; the status is ours.
+    lacking: HashSet<StreamKey>,
     /// How long the child may be without a request. `None`: for ever, as others than its clients need it.
     idle: Option<Duration>,
     /// When it last was asked something, or answered.
@@ -48,6 +50,7 @@ impl Sharing {
             header_check: options.header_check,
             tools: Tools::new(),
             lists: HashSet::new(),
+            lacking: HashSet::new(),
             // A client of its own may never come back, as one whose credentials are others from now on.
             idle: (options.sharing == ChildSharing::PerClient).then_some(options.session_idle),
             seen: now,
@@ -103,9 +106,13 @@ impl Sharing {
             };
         }
         let is_list = is_method(&envelope, &frame, "tools/list");
+        let lacks = revision::lacks_capabilities(&frame);
         let splice = self.shared.ask(key, Frame::new(frame), &envelope, now)?;
         if is_list {
             self.lists.insert(key);
+        }
+        if lacks {
+            self.lacking.insert(key);
         }
         effects.push(Effect::ToChild(Pieces::from(splice)));
         Ok(true)
@@ -120,13 +127,14 @@ impl Sharing {
         if envelope.kind() == Kind::Batch {
             self.refuse_batch(&frame, &elements, effects);
         }
-        let status = status_of_error(Era::Modern, &envelope, &frame);
         match self.shared.hear(Frame::new(frame.clone()), &envelope, now) {
             Heard::To { stream, splice, is_final, .. } => {
                 self.seen = now;
                 if is_final && self.lists.remove(&stream) {
                     self.learn(&frame);
                 }
+                let lacks = is_final && self.lacking.remove(&stream);
+                let status = status_of_error(Era::Modern, lacks, &envelope, &frame);
                 let (pieces, event) = (Pieces::from(splice), None);
                 effects.push(Effect::Deliver { to: stream, pieces, event, is_last: is_final, status });
             }
@@ -141,6 +149,7 @@ impl Sharing {
     pub(super) fn leave(&mut self, key: StreamKey, why: Leaving, now: Instant, effects: &mut Vec<Effect>) {
         self.seen = now;
         self.lists.remove(&key);
+        self.lacking.remove(&key);
         if let Some(cancel) = self.shared.leave(key, why) {
             let mut message = BytesMut::with_capacity(128);
             cancel.write(&mut message);
@@ -178,6 +187,8 @@ impl Sharing {
 
     fn refuse(&mut self, kind: Kind, id: &RequestId, reason: Reason, effects: &mut Vec<Effect>) {
         if let Some((to, reply)) = self.shared.hear_refused(kind, id.as_bytes(), reason) {
+            self.lists.remove(&to);
+            self.lacking.remove(&to);
             effects.push(Effect::Fail { to, reply, is_listen: false });
         }
     }

@@ -146,9 +146,11 @@ fn status_of_a_childs_error_is_by_code_in_the_modern_era_only() {
         ("\"-32601\"", 200),
     ] {
         let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":""}}}}"#);
-        let status = |era| status_of_error(era, &envelope(&frame), frame.as_bytes()).as_u16();
-        assert_eq!((status(Era::Modern), status(Era::Legacy)), (modern, 200), "{code}");
+        let status = |era, lacks| status_of_error(era, lacks, &envelope(&frame), frame.as_bytes()).as_u16();
+        assert_eq!((status(Era::Modern, false), status(Era::Legacy, false)), (modern, 200), "{code}");
+        let lacking = if code == "-32602" { 400 } else { modern };
+        assert_eq!((status(Era::Modern, true), status(Era::Legacy, true)), (lacking, 200), "{code}");
     }
     let result = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
-    assert_eq!(status_of_error(Era::Modern, &envelope(result), result.as_bytes()), StatusCode::OK);
+    assert_eq!(status_of_error(Era::Modern, true, &envelope(result), result.as_bytes()), StatusCode::OK);
 }

@@ -165,3 +165,12 @@ fn batches_are_of_one_revision_and_of_one_direction() {
         }
     }
 }
+
+#[test]
+fn only_what_is_certainly_not_there_is_missed() {
+    let with = |meta: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"_meta":{{{meta}}}}}}}"#);
+    assert!(lacks_capabilities(with("").as_bytes()));
+    assert!(lacks_capabilities(with(r#""io.modelcontextprotocol/clientCapabilitiesX":{}"#).as_bytes()));
+    assert!(!lacks_capabilities(with(r#""io.modelcontextprotocol/clientCapabilities":{}"#).as_bytes()));
+    assert!(!lacks_capabilities(with(r#""io.modelcontextprotocol\/clientCapabilities":{}"#).as_bytes()));
+}
