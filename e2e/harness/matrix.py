@@ -48,7 +48,7 @@ CLIENTS = [
     Client("typescript 2.x legacy", (*TYPESCRIPT, "2"), "legacy", "legacy"),
     Client("typescript 2.x auto", (*TYPESCRIPT, "2"), "auto", "modern"),
     Client("typescript 2.x 2026-07-28", (*TYPESCRIPT, "2"), "2026-07-28", "modern"),
-    Client("inspector legacy", INSPECTOR, "legacy", "legacy"),
+    Client("inspector legacy", INSPECTOR, "legacy", "legacy", says_goodbye=False),
     Client("inspector modern", INSPECTOR, "modern", "modern"),
 ]
 #: One mode of each generation of each SDK, for what is slow and does not depend on the mode.
