@@ -43,6 +43,7 @@ LINKS = [
     Link("dial", "stdio", "http"),
     Link("relay", "http", "http"),
     Link("dial-sse", "stdio", "sse"),
+    Link("relay-sse", "sse", "sse", flags=("--legacy-sse",)),
 ]
 #: The stream on which each server says where it listens, and how.
 SAYS_WHERE = {"dual": ("stdout", rb"^(\d+)$"), "everything": ("stderr", rb"^listening on port (\d+)")}
