@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/session.rs"]
 mod support;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/upstream.rs"]
 mod upstream;
 

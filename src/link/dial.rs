@@ -25,6 +25,7 @@ mod heads;
 mod outward;
 mod posted;
 mod reopen;
+mod room;
 mod streams;
 mod two_endpoints;
 
@@ -51,6 +52,7 @@ use self::{
     answer::Answer,
     posted::{Key, Outgoing, Posted},
     reopen::Reopening,
+    room::Room,
     streams::Listening,
     two_endpoints::Mode,
 };
@@ -131,6 +133,8 @@ struct Dial {
     reading: SelectAll<Abortable<Answer>>,
     listening: Listening,
     reopening: Reopening,
+    /// For answers that are joined.
+    room: Room,
     /// Whether the server has ever answered.
     is_reached: bool,
     told_unauthorized: bool,
@@ -224,6 +228,7 @@ impl Dial {
             reading: SelectAll::new(),
             listening: Listening::default(),
             reopening: Reopening::default(),
+            room: Room::default(),
             is_reached: false,
             told_unauthorized: false,
             to_server: MessageLog::default(),

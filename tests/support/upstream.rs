@@ -104,6 +104,18 @@ impl Asked {
         self.answer(200, "content-type: application/json\r\n", body);
     }
 
+    /// JSON whose length nobody says before.
+    pub(crate) fn chunked_json(mut self, body: &str) {
+        self.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
+        for chunk in body.as_bytes().chunks(64 << 10) {
+            self.write(format!("{:x}\r\n", chunk.len()).as_bytes());
+            self.write(chunk);
+            self.write(b"\r\n");
+        }
+        self.write(b"0\r\n\r\n");
+        let _ = self.done.send(());
+    }
+
     /// 202, as for a notification.
     pub(crate) fn accept(self) {
         self.answer(202, "", "");

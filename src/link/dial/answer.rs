@@ -17,7 +17,7 @@ use shadowcat_codecs::{
     sse::{EventBatch, EventTable, SseDecoder},
 };
 
-use super::posted::Key;
+use super::{posted::Key, room::Share};
 use crate::transport::http::Incoming;
 
 /// A body, and whose answer it is.
@@ -57,8 +57,18 @@ pub(super) struct End {
 
 #[derive(Debug)]
 enum Read {
-    Events { decoder: Box<SseDecoder>, table: EventTable, unread: Bytes },
-    Whole { read: Whole, max: usize },
+    Events {
+        decoder: Box<SseDecoder>,
+        table: EventTable,
+        unread: Bytes,
+    },
+    Whole {
+        read: Whole,
+        max: usize,
+        /// A piece for which there was no room yet.
+        piece: Option<Bytes>,
+        share: Share,
+    },
 }
 
 /// What was read of a body that is wanted in one piece.
@@ -77,9 +87,9 @@ impl Answer {
         Self { key, body: Some(body), read }
     }
 
-    /// A body that is read whole, unless it is longer than `max`.
-    pub(super) fn whole(key: Key, body: Incoming, max: usize) -> Self {
-        Self { key, body: Some(body), read: Read::Whole { read: Whole::One(Bytes::new()), max } }
+    /// A body that is read whole, unless it is longer than `max`, and as `share` gives it room.
+    pub(super) fn whole(key: Key, body: Incoming, max: usize, share: Share) -> Self {
+        Self { key, body: Some(body), read: Read::Whole { read: Whole::One(Bytes::new()), max, piece: None, share } }
     }
 
     fn end(&mut self, broken: Option<String>) -> Step {
@@ -114,25 +124,31 @@ impl Stream for Answer {
                 }
             }
             let Some(body) = &mut this.body else { return Poll::Ready(None) };
+            if let Read::Whole { read, max, piece, share } = &mut this.read
+                && let Some(len) = piece.as_ref().map(Bytes::len)
+            {
+                let more = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+                let expected = more.saturating_add(len + read.len());
+                if expected > *max {
+                    let too_long = Some(*max);
+                    this.body = None;
+                    return Poll::Ready(Some((this.key, Step::Ended(End { too_long, ..End::default() }))));
+                }
+                ready!(share.poll_grow(cx, expected));
+                // Where nobody says how long it will be, growing piece by piece would copy it again and again.
+                let is_told = body.size_hint().exact().is_some();
+                let capacity = if share.has_turn() && !is_told { *max } else { expected };
+                read.push(piece.take().unwrap_or_default(), capacity);
+            }
             let step = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     // Trailers say nothing to us.
                     let Ok(data) = frame.into_data() else { continue };
                     match &mut this.read {
-                        Read::Events { unread, .. } => {
-                            *unread = data;
-                            continue;
-                        }
-                        Read::Whole { read, max } => {
-                            let hint = body.size_hint().lower();
-                            if read.push(data, hint, *max) {
-                                continue;
-                            }
-                            let too_long = Some(*max);
-                            this.body = None;
-                            Step::Ended(End { too_long, ..End::default() })
-                        }
+                        Read::Events { unread, .. } => *unread = data,
+                        Read::Whole { piece, .. } => *piece = Some(data),
                     }
+                    continue;
                 }
                 Some(Err(error)) => this.end(Some(causes(&error))),
                 None => this.end(None),
@@ -143,25 +159,24 @@ impl Stream for Answer {
 }
 
 impl Whole {
-    /// Adds a piece, of which at least `more` bytes follow. False if that is longer than `max`.
-    fn push(&mut self, piece: Bytes, more: u64, max: usize) -> bool {
-        let len = piece.len() + self.len();
-        let expected = usize::try_from(more).unwrap_or(usize::MAX).saturating_add(len);
-        if expected > max {
-            return false;
-        }
+    /// Adds a piece of what may become as long as `capacity`.
+    fn push(&mut self, piece: Bytes, capacity: usize) {
         match self {
             Self::One(bytes) if bytes.is_empty() => *bytes = piece,
             Self::One(bytes) => {
                 // A named copy: a text in several pieces is joined.
-                let mut joined = BytesMut::with_capacity(expected);
+                let mut joined = BytesMut::with_capacity(capacity);
                 joined.extend_from_slice(bytes);
                 joined.extend_from_slice(&piece);
                 *self = Self::Joined(joined);
             }
-            Self::Joined(joined) => joined.extend_from_slice(&piece),
+            Self::Joined(joined) => {
+                if joined.capacity() < capacity {
+                    joined.reserve((capacity - joined.len()).max(joined.len()));
+                }
+                joined.extend_from_slice(&piece);
+            }
         }
-        true
     }
 
     fn len(&self) -> usize {

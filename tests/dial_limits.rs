@@ -1,0 +1,83 @@
+//! `shadowcat proxy URL`: what is kept while answers come and requests wait is bounded, and the bounds stop nobody for ever.
+
+#![cfg(target_os = "linux")]
+#![cfg(test)]
+
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/session.rs"]
+mod support;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/upstream.rs"]
+mod upstream;
+
+use std::{fs, thread};
+
+use support::{Launch, Session};
+use upstream::{Asked, Upstream};
+
+fn start(options: &[&str]) -> (Upstream, Session) {
+    let upstream = Upstream::start();
+    let session = Launch::new([&["proxy"], options, &[&upstream.url]].concat()).start();
+    (upstream, session)
+}
+
+fn end(upstream: &Upstream, mut session: Session) {
+    let ended = session.end();
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), ""), "{}", ended.stderr);
+    upstream.assert_idle();
+}
+
+fn call(id: usize) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#)
+}
+
+fn result(id: usize, text: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"{text}"}}"#)
+}
+
+/// The most memory a process had at once, in bytes.
+fn peak(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
+/// Answers with a length or in chunks, in a thread: the proxy reads when it has room.
+fn answer(asked: Asked, body: String, is_chunked: bool) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        if is_chunked {
+            asked.chunked_json(&body);
+        } else {
+            asked.json(body);
+        }
+    })
+}
+
+#[test]
+fn long_answers_that_come_at_once_take_turns() {
+    const COUNT: usize = 8;
+    const MIB: usize = 1 << 20;
+    let (upstream, mut session) = start(&["--max-frame-len", "9MiB"]);
+    let text = "0123456789abcdef".repeat(8 * MIB / 16);
+    for is_chunked in [false, true] {
+        session.send((0..COUNT).map(|id| call(id) + "\n").collect::<String>());
+        let writing: Vec<_> = (0..COUNT)
+            .map(|_| {
+                let asked = upstream.post();
+                let id = serde_json::from_slice::<serde_json::Value>(&asked.body).unwrap()["id"].as_u64().unwrap();
+                answer(asked, result(usize::try_from(id).unwrap(), &text), is_chunked)
+            })
+            .collect();
+        let mut found = [false; COUNT];
+        for _ in 0..COUNT {
+            let line = session.stdout.line();
+            let id = (0..COUNT).find(|&id| line == result(id, &text)).expect("an answer, byte for byte");
+            assert!(!std::mem::replace(&mut found[id], true), "each once");
+        }
+        writing.into_iter().for_each(|writing| writing.join().unwrap());
+    }
+    // The program itself, what answers share, and one that has the turn; all of them would be 64 MiB.
+    let peak = peak(session.pid);
+    assert!(peak < 48 * MIB, "{} MiB", peak / MIB);
+    end(&upstream, session);
+}
