@@ -8,8 +8,8 @@
 //!   client ◄── Outbox ◄── deliver ◄──────────── reading (bodies, event streams) ◄─────┘
 //! ```
 //!
-//! Order: a handshake is completed before anything else is posted; a notification or a response is taken
-//! (202) before the next POST; requests run side by side. A body is read only when everything before it has
+//! Order: a handshake is completed before anything else is posted; requests run side by side; a notification
+//! or a response is posted when every request before it has left, and is taken (202) before the next POST. A body is read only when everything before it has
 //! been written to the client; stdin is read only when everything before it was posted.
 //!
 //! Nothing is posted twice, but for a closed list: what was refused with 404 because its session is gone goes
@@ -21,6 +21,7 @@
 
 mod answer;
 mod deliver;
+mod departure;
 mod heads;
 mod outward;
 mod posted;
@@ -44,6 +45,7 @@ use futures::{
     StreamExt as _,
     future::{Abortable, BoxFuture},
     stream::{FuturesUnordered, SelectAll},
+    task::AtomicWaker,
 };
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 use tokio::time::sleep_until;
@@ -132,6 +134,8 @@ struct Dial {
     sending: FuturesUnordered<Sending>,
     reading: SelectAll<Abortable<Answer>>,
     listening: Listening,
+    /// Woken when a request's body has left; see `departure`.
+    departures: Arc<AtomicWaker>,
     reopening: Reopening,
     /// For answers that are joined.
     room: Room,
@@ -227,6 +231,7 @@ impl Dial {
             sending: FuturesUnordered::new(),
             reading: SelectAll::new(),
             listening: Listening::default(),
+            departures: Arc::default(),
             reopening: Reopening::default(),
             room: Room::default(),
             is_reached: false,
@@ -239,6 +244,7 @@ impl Dial {
     /// Moves everything that can move; ready when the session is over, or has another deadline.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let due = self.due;
+        self.departures.register(cx.waker());
         loop {
             let is_flushed = self.poll_outbox(cx);
             let mut moved = self.poll_heads(cx);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    Dial, Gate, Phase,
+    Dial, Gate, Phase, departure,
     posted::{Key, Outgoing, Posted, Purpose},
     two_endpoints::Mode,
 };
@@ -116,7 +116,8 @@ impl Dial {
         let mut moved = false;
         while matches!(self.phase, Phase::Running | Phase::Draining) && !self.is_gated() {
             match self.waiting.front() {
-                Some(next) if !next.asks() || self.asking < self.options.max_pending => {}
+                Some(next) if next.asks() && self.asking < self.options.max_pending => {}
+                Some(next) if !next.asks() && !self.would_overtake(next) => {}
                 _ => break,
             }
             if let Some(next) = self.waiting.pop_front() {
@@ -125,6 +126,13 @@ impl Dial {
             }
         }
         moved
+    }
+
+    /// Whether a notification or a response might be there before a request that was sent earlier, to which it
+    /// may refer (rule C1). What is not sent overtakes nothing.
+    fn would_overtake(&self, outgoing: &Outgoing) -> bool {
+        let are_leaving = self.posted.values().any(Posted::is_leaving);
+        are_leaving && self.cancelled(outgoing).is_none_or(|(_, era)| era == Era::Legacy)
     }
 
     fn is_gated(&mut self) -> bool {
@@ -180,7 +188,8 @@ impl Dial {
         let mut headers = self.dialed.headers(era, envelope, frame);
         let generation = headers.contains_key(MCP_SESSION_ID).then(|| self.dialed.generation());
         add_body_headers(&mut headers);
-        let request = request(Method::POST, url, headers, Body::from(frame.clone()));
+        let (body, departure) = departure::watched(frame.clone(), &self.departures);
+        let request = request(Method::POST, url, headers, Body::from(body));
         let ids = outgoing.ids();
         let (is_initialize, is_initialized) =
             (dialed::is_initialize(envelope, frame), dialed::is_initialized(envelope, frame));
@@ -196,16 +205,14 @@ impl Dial {
             posted.is_listen = era == Era::Modern && outgoing.is("subscriptions/listen");
             posted.is_tools_list = outgoing.is("tools/list");
             (posted.ids, posted.era, posted.generation) = (ids, era, generation);
+            posted.departure = Some(departure);
             posted.outgoing = Some(outgoing);
         }
     }
 
     /// A cancellation of the modern era closes its exchange, and is not sent (rule C5). `false`: it has to be.
     fn cancel(&mut self, outgoing: &Outgoing, era: Era) -> bool {
-        let Some(span) = outgoing.envelope.request_id() else { return era == Era::Modern };
-        let id = RequestId::new(span.of(&outgoing.frame));
-        let found = self.posted.iter().find(|(_, posted)| posted.ids.contains(&id));
-        match found.map(|(key, posted)| (*key, posted.era)) {
+        match self.cancelled(outgoing) {
             Some((key, Era::Modern)) => {
                 self.remove(key);
                 true
@@ -213,6 +220,14 @@ impl Dial {
             Some((_, Era::Legacy)) => false,
             None => era == Era::Modern,
         }
+    }
+
+    /// The exchange that a cancellation is about.
+    fn cancelled(&self, outgoing: &Outgoing) -> Option<(Key, Era)> {
+        let span = outgoing.envelope.request_id().filter(|_| outgoing.is("notifications/cancelled"))?;
+        let id = RequestId::new(span.of(&outgoing.frame));
+        let found = self.posted.iter().find(|(_, posted)| posted.ids.contains(&id));
+        found.map(|(key, posted)| (*key, posted.era))
     }
 
     /// Sends a request, after `delay` if there is one.

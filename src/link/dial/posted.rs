@@ -5,6 +5,7 @@ use futures::future::AbortHandle;
 use http::{HeaderValue, StatusCode};
 use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 
+use super::departure::Departure;
 use crate::session::{
     Message, Reason, RequestId, Session, StreamKey,
     dialed::{back_off::BackOff, is_method},
@@ -37,6 +38,8 @@ pub(super) struct Posted {
     /// What was posted, until it is clear that it was taken.
     pub(super) outgoing: Option<Outgoing>,
     pub(super) era: Era,
+    /// When what a request consists of has left us. Nothing that may refer to it is sent before.
+    pub(super) departure: Option<Departure>,
     /// The session it was sent in, if it bore one.
     pub(super) generation: Option<u32>,
     pub(super) is_initialize: bool,
@@ -120,6 +123,7 @@ impl Posted {
             ids: Vec::new(),
             outgoing: None,
             era: Era::Legacy,
+            departure: None,
             generation: None,
             is_initialize: false,
             is_initialized: false,
@@ -138,6 +142,11 @@ impl Posted {
     /// Whether it is one of those whose number is limited.
     pub(super) fn counts(&self) -> bool {
         self.purpose == Purpose::Message && !self.ids.is_empty()
+    }
+
+    /// Whether its request is still on its way to the server. What was answered was read, or never will be.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.status.is_none() && self.departure.as_ref().is_some_and(|departure| !departure.has_happened())
     }
 
     /// Whether one of its requests waits for an answer.

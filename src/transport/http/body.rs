@@ -1,6 +1,6 @@
 //! What leaves as a body: nothing, one piece, a body that is passed on, or a queue that is bounded in bytes.
 //!
-//! Nothing here joins or copies pieces; each leaves as it was handed in.
+//! Nothing here joins or copies pieces; each leaves as it was handed in, but for a body that is one long piece.
 
 use std::{
     fmt,
@@ -204,9 +204,11 @@ impl HttpBody for Body {
         match &mut self.0 {
             Inner::Empty => Poll::Ready(None),
             Inner::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.0 = Inner::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                let piece = bytes.split_to(bytes.len().min(MAX_PIECE));
+                if bytes.is_empty() {
+                    self.0 = Inner::Empty;
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
             }
             Inner::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Inner::Queue(queue) => {
@@ -248,6 +250,10 @@ impl fmt::Debug for Inner {
         })
     }
 }
+
+/// Most of a body in one piece that a connection is given at once. What it was given it sends to the end, also
+/// when the exchange is given up meanwhile.
+const MAX_PIECE: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
