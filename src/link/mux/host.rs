@@ -78,6 +78,8 @@ struct Running {
     said: Vec<Said>,
     /// When to stop waiting for the end of the stdout of a child that has exited: somebody else holds it.
     linger_due: Option<Instant>,
+    /// When to stop waiting for the exit of a child whose stdout has ended: it will answer nothing any more.
+    settle_due: Option<Instant>,
 }
 
 impl Host {
@@ -116,7 +118,7 @@ impl Host {
         tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
         let mut lines = self.parts.log.clone();
         let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits);
-        let running = Running { id: child.id, io, status: None, said: Vec::new(), linger_due: None };
+        let running = Running { id: child.id, io, status: None, said: Vec::new(), linger_due: None, settle_due: None };
         let log = ServerLog::new(child.stderr, async move |line: &[u8]| lines.pass(line).await);
         self.serve(running, exit, log.run(), &nursery).await;
     }
@@ -167,6 +169,7 @@ impl Host {
             }
         }
         self.settle(&mut child);
+        self.lanes.cut_all("the server is gone");
         if is_logging {
             // Its last words; a process it left behind may hold stderr open for ever.
             let _ = tokio::time::timeout(LAST_WORDS, log).await;
@@ -237,6 +240,7 @@ impl Host {
                 }
                 child.said.shrink_to(MAX_SPARE);
                 if child.io.has_ended() {
+                    child.settle_due = Some(now + LINGER);
                     self.end_child(child);
                 }
             }
@@ -263,6 +267,10 @@ impl Host {
             tracing::warn!(pid = %child.id, "the server has exited, but a process it left behind holds its stdout");
             child.linger_due = None;
             child.io.abandon();
+        }
+        if child.settle_due.is_some_and(|due| due <= now) {
+            child.settle_due = None;
+            self.settle(child);
         }
         if let Some(push) = self.ladder.handle_due(now) {
             tracing::warn!(pid = %child.id, ?push, "the server does not end by itself");
@@ -351,7 +359,7 @@ impl Host {
         self.ladder.hurry(now());
     }
 
-    /// The child is gone: answers whoever still waits.
+    /// The child will say no more: answers whoever still waits.
     fn settle(&mut self, child: &mut Running) {
         let reason = child.status.map_or(UNKNOWN, Reason::from);
         self.book.end(&reason, &mut self.effects);
@@ -359,13 +367,13 @@ impl Host {
         for effect in std::mem::take(&mut self.effects) {
             self.act_on(effect, child, now);
         }
-        self.lanes.cut_all("the server is gone");
     }
 
     fn due(&self, child: &Running) -> Option<Instant> {
         let ladder = child.status.is_none().then(|| self.ladder.due()).flatten();
         let linger = child.linger_due.filter(|_| !child.io.has_ended());
-        [ladder, linger, self.lanes.due(), self.book.due()].into_iter().flatten().min()
+        let settle = child.settle_due.filter(|_| child.status.is_none());
+        [ladder, linger, settle, self.lanes.due(), self.book.due()].into_iter().flatten().min()
     }
 }
 
