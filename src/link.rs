@@ -3,7 +3,10 @@
 //! | | upstream is a byte stream | upstream is HTTP |
 //! |---|---|---|
 //! | **downstream is a byte stream** | [`pipe`] | [`dial`] |
-//! | **downstream is HTTP** | mux (to come) | [`relay`] |
+//! | **downstream is HTTP** | [`mux`] | [`relay`] |
+//!
+//! Around [`pipe`]: [`stdio`] for a server that is a child, [`socket`] for one that listens; [`lines`] runs a session
+//! of any kind for each client that connects.
 //!
 //! A link is where backpressure lives: it reads from one side only when the other has room. There is no
 //! unbounded queue, no task per message, no detached task.
@@ -12,6 +15,8 @@
 pub mod dial;
 pub mod endpoint;
 mod intake;
+#[cfg(unix)]
+pub mod lines;
 pub mod mux;
 mod nursery;
 mod outbox;
@@ -20,5 +25,7 @@ mod refused;
 pub mod relay;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+pub mod socket;
 #[cfg(unix)]
 pub mod stdio;

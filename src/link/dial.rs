@@ -58,7 +58,13 @@ use self::{
     streams::Listening,
     two_endpoints::Mode,
 };
-use super::{intake::Intake, outbox::Outbox, pipe::message_log::MessageLog, refused::Oversized, signals::Signals};
+use super::{
+    intake::Intake,
+    outbox::Outbox,
+    pipe::message_log::MessageLog,
+    refused::Oversized,
+    signals::{Stops, Told},
+};
 use crate::{
     clock,
     session::{Counts, Reason, Reply, Session, StreamKey, dialed::Dialed},
@@ -190,18 +196,22 @@ impl Outcome {
 ///
 /// None; dropping it drops both sides, without a word to the server.
 pub async fn run(downstream: (Reader, Writer), client: Client, options: Options) -> io::Result<Outcome> {
-    let mut signals = Signals::watch()?;
+    Ok(serve(downstream, client, options, Stops::signals()?).await)
+}
+
+/// As [`run`], told to stop by `stops`.
+pub(super) async fn serve(downstream: (Reader, Writer), client: Client, options: Options, mut stops: Stops) -> Outcome {
     let mut dial = Dial::new(downstream, client, options);
     while dial.phase != Phase::Over {
         // First what is rare: a flood may take all the time there is.
         tokio::select! {
             biased;
-            () = signals.next() => dial.handle_signal(now()),
+            told = stops.next() => dial.handle_told(told, now()),
             () = until(dial.due) => dial.handle_due(now()),
             () = poll_fn(|cx| dial.poll_turn(cx)) => {}
         }
     }
-    Ok(Outcome { cause: dial.cause, orphans: dial.orphans, counts: dial.session.counts() })
+    Outcome { cause: dial.cause, orphans: dial.orphans, counts: dial.session.counts() }
 }
 
 impl Dial {
@@ -325,13 +335,19 @@ impl Dial {
             || self.mode.is_needed(&self.session)
     }
 
-    fn handle_signal(&mut self, now: Instant) {
+    fn handle_told(&mut self, told: Told, now: Instant) {
         tracing::info!("told to stop");
-        match self.phase {
-            Phase::Leaving => self.phase = Phase::Over,
-            _ => {
+        match (told, self.phase) {
+            (_, Phase::Over) | (Told::Drain(_), Phase::Leaving) => {}
+            (Told::Stop, Phase::Leaving) => self.phase = Phase::Over,
+            (Told::Stop, _) => {
                 self.cause = Cause::Stopped;
                 self.leave(now);
+            }
+            (Told::Drain(timeout), _) => {
+                self.cause = Cause::Stopped;
+                self.options.drain = Some(timeout);
+                self.drain(now);
             }
         }
     }

@@ -71,6 +71,52 @@ impl Nursery {
     }
 }
 
+/// Who pushes one child, and tells how it ended: the keeper itself, or the task that shares it.
+#[derive(Debug)]
+pub(super) enum Carer<'a> {
+    /// The child is its only one.
+    Keeper(&'a mut Keeper),
+    /// One of many.
+    Nursery(Nursery, oneshot::Receiver<ExitStatus>),
+}
+
+impl Carer<'_> {
+    /// How the child ended. Not to be asked again once it was told.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: an exit that was not returned is returned by the next call.
+    pub(super) async fn exit(&mut self) -> io::Result<ExitStatus> {
+        match self {
+            Self::Keeper(keeper) => keeper.next_exit().await.map(|(_, status)| status),
+            Self::Nursery(_, exit) => exit.await.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Sends a signal to the child's process group.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: half a request may have been written.
+    pub(super) async fn push(&mut self, child: ChildId, push: Push) -> io::Result<()> {
+        match self {
+            Self::Keeper(keeper) => keeper.push(child, push).await,
+            Self::Nursery(nursery, _) => {
+                nursery.push(child, push).await;
+                Ok(())
+            }
+        }
+    }
+}
+
 async fn run(mut keeper: Keeper, mut orders: mpsc::Receiver<Order>) {
     loop {
         let ended = serve(&mut keeper, &mut orders).await;

@@ -16,6 +16,7 @@
 pub(super) mod message_log;
 
 use std::{
+    future::poll_fn,
     io,
     task::{Context, Poll},
     time::Instant,
@@ -143,6 +144,29 @@ impl Pipe {
             answered += 1;
         }
         answered
+    }
+
+    /// The server is gone: answers whatever still waits for it, and whatever the client has sent by now, and writes
+    /// it all out. Returns how many requests there were.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, but for the number.
+    pub(super) async fn settle(&mut self, reason: &Reason, clock: impl Fn() -> Instant) -> usize {
+        let mut orphans = 0;
+        poll_fn(|cx| {
+            loop {
+                orphans += self.answer_orphans(StreamKey::UPSTREAM, reason);
+                match self.poll_event(cx, &clock) {
+                    Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(0),
+                    Poll::Ready(_) => {}
+                    Poll::Pending if self.session.pending_at(StreamKey::UPSTREAM) > 0 => {}
+                    Poll::Pending if self.is_flushed(StreamKey::DOWNSTREAM) => return Poll::Ready(orphans),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
     }
 
     /// Whether the end of the stream from `from` was seen.

@@ -1,4 +1,5 @@
-//! A client on a byte stream in front of a server that is our child: the pump, the child's life, signals.
+//! A client on a byte stream in front of a server that is our child: the pump, the child's life, being told to
+//! stop.
 //!
 //! This is the one loop that meets both sides. It decides when a child is asked to end, what a client is
 //! told when the child is gone, and how the session ended; moving bytes is [`super::pipe`]'s work.
@@ -12,7 +13,6 @@ use std::{
     future::{pending, poll_fn},
     io,
     pin::pin,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -20,8 +20,9 @@ use shadowcat_codecs::Limits;
 use tokio::time::sleep_until;
 
 use super::{
+    nursery::Carer,
     pipe::{Event, Pipe},
-    signals::Signals,
+    signals::{Stops, Told},
 };
 use crate::{
     clock,
@@ -119,8 +120,19 @@ pub async fn run(
     log: impl AsyncFnMut(&[u8]),
     options: Options,
 ) -> io::Result<Outcome> {
+    serve(downstream, Carer::Keeper(keeper), child, log, options, Stops::signals()?).await
+}
+
+/// As [`run`], with a child of whichever keeper, and told to stop by `stops`.
+pub(super) async fn serve(
+    downstream: (Reader, Writer),
+    mut carer: Carer<'_>,
+    child: Child,
+    log: impl AsyncFnMut(&[u8]),
+    options: Options,
+    mut stops: Stops,
+) -> io::Result<Outcome> {
     let Child { id, stdin, stdout, stderr } = child;
-    let mut signals = Signals::watch()?;
     let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending));
     let mut running = Running::new(id, options);
     let mut server_log = pin!(ServerLog::new(stderr, log).run());
@@ -132,13 +144,13 @@ pub async fn run(
         // First what is rare: a flood in the pipe or the log may take all the time there is.
         tokio::select! {
             biased;
-            () = signals.next() => running.handle_signal(&mut pipe, now()),
-            () = until(running.due()) => if let Err(error) = running.handle_due(&mut pipe, keeper, now()).await {
+            told = stops.next() => running.handle_told(told, &mut pipe, now()),
+            () = until(running.due()) => if let Err(error) = running.handle_due(&mut pipe, &mut carer, now()).await {
                 break Err(error);
             },
             event = poll_fn(|cx| pipe.poll_event(cx, now)) => running.handle_event(&mut pipe, event, now()),
-            exit = keeper.next_exit(), if running.status.is_none() => match exit {
-                Ok((_, status)) => running.handle_exit(status, now()),
+            exit = carer.exit(), if running.status.is_none() => match exit {
+                Ok(status) => running.handle_exit(status, now()),
                 Err(error) => break Err(error),
             },
             () = &mut server_log, if is_logging => is_logging = false,
@@ -146,8 +158,8 @@ pub async fn run(
     };
     let reason = ended.as_ref().map_or(UNKNOWN, |&status| Reason::from(status));
     let orphans = tokio::select! {
-        orphans = settle(&mut pipe, &reason) => orphans,
-        () = signals.next() => 0,
+        orphans = pipe.settle(&reason, now) => orphans,
+        Told::Stop = stops.next() => 0,
     };
     drain_log(server_log, is_logging).await;
     let orphans = if running.client_gone { 0 } else { orphans };
@@ -182,7 +194,7 @@ impl Running {
             }
             Event::Ended(_) => {
                 self.cause.get_or_insert(Cause::Client);
-                self.drain_due = self.drain.map(|drain| now + drain);
+                self.drain_due = self.drain_due.or_else(|| self.drain.map(|drain| now + drain));
                 pipe.close(StreamKey::UPSTREAM);
             }
             Event::Quiet => self.ladder.start(now),
@@ -201,7 +213,7 @@ impl Running {
         self.linger_due = Some(now + LINGER);
     }
 
-    async fn handle_due(&mut self, pipe: &mut Pipe, keeper: &mut Keeper, now: Instant) -> io::Result<()> {
+    async fn handle_due(&mut self, pipe: &mut Pipe, carer: &mut Carer<'_>, now: Instant) -> io::Result<()> {
         if self.drain_due.is_some_and(|due| due <= now) {
             tracing::warn!("the drain deadline has passed with requests unanswered");
             self.drain_due = None;
@@ -217,14 +229,21 @@ impl Running {
         }
         if let Some(push) = self.ladder.handle_due(now) {
             tracing::warn!(pid = %self.child, ?push, "the server does not end by itself");
-            keeper.push(self.child, push).await?;
+            carer.push(self.child, push).await?;
         }
         Ok(())
     }
 
-    /// The first signal asks the child to end, each further one takes the next step at once.
-    fn handle_signal(&mut self, pipe: &mut Pipe, now: Instant) {
+    /// The first signal asks the child to end, each further one takes the next step at once. Draining is as if
+    /// the client had ended its stream, with a deadline.
+    fn handle_told(&mut self, told: Told, pipe: &mut Pipe, now: Instant) {
         tracing::info!("told to stop");
+        if let Told::Drain(timeout) = told {
+            self.cause.get_or_insert(Cause::Stopped);
+            self.drain_due = Some(now + timeout);
+            pipe.abandon(StreamKey::DOWNSTREAM);
+            return;
+        }
         if self.ladder.is_started() {
             self.ladder.hurry(now);
         }
@@ -257,25 +276,6 @@ impl Running {
         let drain = self.drain_due.filter(|_| !self.ladder.is_started());
         [ladder, linger, drain].into_iter().flatten().min()
     }
-}
-
-/// The child is gone: answers whatever still waits, and whatever the client has sent by now, and writes it all
-/// out. Returns how many requests there were.
-async fn settle(pipe: &mut Pipe, reason: &Reason) -> usize {
-    let mut orphans = 0;
-    poll_fn(|cx| {
-        loop {
-            orphans += pipe.answer_orphans(StreamKey::UPSTREAM, reason);
-            match pipe.poll_event(cx, now) {
-                Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(0),
-                Poll::Ready(_) => {}
-                Poll::Pending if pipe.session().pending_at(StreamKey::UPSTREAM) > 0 => {}
-                Poll::Pending if pipe.is_flushed(StreamKey::DOWNSTREAM) => return Poll::Ready(orphans),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await
 }
 
 /// The child's last words: what is in its stderr now. A process it left behind may hold that open for ever.

@@ -1,0 +1,358 @@
+//! Clients that connect to a socket of ours and speak lines of JSON there (Rule T11): one session for each
+//! connection, with a child of its own, a connection of its own to a server's socket, or a server over HTTP.
+//!
+//! What a session does is the same as on stdin and stdout ([`super::stdio`], [`super::socket`], [`super::dial`]);
+//! here is who comes in, how many at a time, and how all of them end. No session knows of another.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::future::poll_fn;
+use shadowcat_codecs::Limits;
+use std::task::Poll;
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::{
+    dial,
+    nursery::{Born, Carer, Nursery},
+    pipe::{Event, Pipe},
+    signals::Drain,
+    socket, stdio,
+};
+use crate::{
+    clock,
+    session::{Counts, Reason, Session, StreamKey},
+    supervise::{Command, keeper::Keeper, ladder::Times},
+    telemetry::ServerLines,
+    transport::{
+        connection::{Connection, Target},
+        http::Client,
+        listen::Listening,
+        memory,
+    },
+};
+
+/// Clients over sockets, in front of one kind of server.
+#[derive(Debug)]
+pub struct Lines {
+    parts: Arc<Parts>,
+}
+
+/// What sessions are held to.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct LinesOptions {
+    /// The maxima of frames and envelopes.
+    pub limits: Limits,
+    /// Most requests in flight in one session.
+    pub max_pending: usize,
+    /// Most sessions; whoever comes beyond is told so in answer to its first request.
+    pub max_sessions: usize,
+    /// How long each step of a child's shutdown waits. A server's connection is cut after the first.
+    pub shutdown: Times,
+    /// How long starting a child, or connecting to a server's socket, may take.
+    pub start_timeout: Duration,
+    /// How long what clients have asked may take once we were told to stop.
+    pub drain_timeout: Duration,
+}
+
+/// What every session needs.
+#[derive(Debug)]
+struct Parts {
+    server: Server,
+    options: LinesOptions,
+}
+
+/// What is on the other side.
+#[derive(Debug)]
+enum Server {
+    Command { command: Command, nursery: Nursery, log: ServerLines },
+    Socket(Target),
+    Http(Box<Client>),
+}
+
+impl LinesOptions {
+    /// The defaults, with these limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            max_pending: 4096,
+            max_sessions: 256,
+            shutdown: Times::default(),
+            start_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Lines {
+    /// In front of a child for each session, started by `keeper`. `log` is passed their stderr.
+    ///
+    /// Must be called inside a tokio runtime. [`close`](Self::close) it at the end; dropped instead, its children
+    /// end with the keeper, but are not waited for.
+    #[must_use]
+    pub fn before_command(command: Command, keeper: Keeper, log: ServerLines, options: LinesOptions) -> Self {
+        Self::new(Server::Command { command, nursery: Nursery::start(keeper), log }, options)
+    }
+
+    /// In front of a connection to `target` for each session.
+    #[must_use]
+    pub fn before_socket(target: Target, options: LinesOptions) -> Self {
+        Self::new(Server::Socket(target), options)
+    }
+
+    /// In front of a server over HTTP.
+    #[must_use]
+    pub fn before_http(client: Client, options: LinesOptions) -> Self {
+        Self::new(Server::Http(Box::new(client)), options)
+    }
+
+    fn new(server: Server, options: LinesOptions) -> Self {
+        Self { parts: Arc::new(Parts { server, options }) }
+    }
+
+    /// Accepts connections and serves them, until `drain` is cancelled. Then accepts no more, asks nothing more of
+    /// clients, lets what they have asked be answered until the drain deadline, and ends what is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cuts every connection at once; their children end by [`close`](Self::close).
+    pub async fn serve(&self, listening: Listening, drain: CancellationToken) {
+        let LinesOptions { max_sessions, drain_timeout, shutdown, .. } = self.parts.options;
+        let drain = Drain { token: drain, timeout: drain_timeout };
+        let (mut sessions, mut refusals) = (JoinSet::new(), JoinSet::new());
+        let mut number = 0_u64;
+        loop {
+            tokio::select! {
+                () = drain.token.cancelled() => break,
+                Some(ended) = sessions.join_next(), if !sessions.is_empty() => note(ended),
+                Some(ended) = refusals.join_next(), if !refusals.is_empty() => note(ended),
+                connection = Connection::accept(&listening), if refusals.len() < MAX_REFUSALS => {
+                    number += 1;
+                    let span = tracing::error_span!("session", number);
+                    if sessions.len() < max_sessions {
+                        let session = Arc::clone(&self.parts).session(connection, drain.clone());
+                        sessions.spawn(session.instrument(span));
+                    } else {
+                        span.in_scope(|| tracing::warn!(limit = max_sessions, "too many sessions; turned away"));
+                        let reason = Reason::TooManySessions { limit: max_sessions, retry_after: RETRY_AFTER };
+                        refusals.spawn(turn_away(connection, self.parts.options, reason).instrument(span));
+                    }
+                }
+            }
+        }
+        drop((listening, refusals));
+        let all = async {
+            while let Some(ended) = sessions.join_next().await {
+                note(ended);
+            }
+        };
+        // A child that does not end is pushed after the deadline; a client that does not read keeps nobody.
+        let limit = drain_timeout.saturating_add(shutdown.grace).saturating_add(shutdown.term).saturating_add(MOMENT);
+        if timeout(limit, all).await.is_err() {
+            tracing::warn!(sessions = sessions.len(), ?limit, "sessions do not end; they are cut off");
+            sessions.shutdown().await;
+        }
+    }
+
+    /// Ends every child that is left and waits until all are reaped.
+    ///
+    /// # Errors
+    ///
+    /// If the keeper failed.
+    pub async fn close(&self) -> io::Result<()> {
+        match &self.parts.server {
+            Server::Command { nursery, .. } => nursery.finish().await,
+            Server::Socket(_) | Server::Http(_) => Ok(()),
+        }
+    }
+}
+
+impl Parts {
+    /// One connection, from its first byte to its end.
+    async fn session(self: Arc<Self>, connection: Connection, drain: Drain) {
+        let peer = connection.peer();
+        let token = drain.token.clone();
+        if let Some(peer) = peer {
+            // Whoever has said nothing yet is not waited for when we are to stop.
+            let Some(true) = token.run_until_cancelled(says_json(&connection, peer)).await else { return };
+        }
+        tracing::info!(peer = shown(peer), "session begins");
+        let run = async {
+            match &self.server {
+                Server::Command { command, nursery, log } => {
+                    self.with_child(&connection, (command, nursery, log), drain).await
+                }
+                Server::Socket(target) => self.with_socket(&connection, target, drain).await,
+                Server::Http(client) => self.with_http(&connection, client, drain).await,
+            }
+        };
+        match Box::pin(run).await {
+            Ok(None) => {}
+            // No server came about, and whoever asks is told.
+            Ok(Some(reason)) => return turn_away(connection, self.options, reason).await,
+            Err(error) => tracing::error!(%error, "the session failed"),
+        }
+        connection.linger(LINGER).await;
+    }
+
+    /// A session with a child of its own. `Some`: why there is none.
+    async fn with_child(
+        &self,
+        connection: &Connection,
+        (command, nursery, log): (&Command, &Nursery, &ServerLines),
+        drain: Drain,
+    ) -> io::Result<Option<Reason>> {
+        let limit = self.options.start_timeout;
+        let failed = |what: String| {
+            tracing::error!(error = what, "the server cannot be started");
+            let url = command.program.to_string_lossy().into_owned();
+            Ok(Some(Reason::ServerUnreachable { what, url }))
+        };
+        let Born { child, exit } = match timeout(limit, nursery.spawn(command.clone())).await {
+            Ok(Ok(born)) => born,
+            Ok(Err(error)) => return failed(error.to_string()),
+            Err(_) => return failed(format!("the server was not started within {limit:?}")),
+        };
+        tracing::info!(pid = %child.id, "server started");
+        let LinesOptions { limits, max_pending, shutdown, .. } = self.options;
+        let options = stdio::Options { limits, max_pending, shutdown, drain: None };
+        let mut lines = log.clone();
+        let log = async move |line: &[u8]| lines.pass(line).await;
+        let carer = Carer::Nursery(nursery.clone(), exit);
+        let outcome = stdio::serve(connection.halves()?, carer, child, log, options, drain.stops()).await?;
+        let stdio::Outcome { cause, status, orphans, counts } = outcome;
+        if outcome.is_clean() {
+            tracing::info!(%status, "server ended");
+        } else {
+            tracing::warn!(%status, orphans, "the server ended before the client was done");
+        }
+        ended(&cause, orphans, counts);
+        Ok(None)
+    }
+
+    /// A session with a connection of its own to the server. `Some`: why there is none.
+    async fn with_socket(&self, connection: &Connection, target: &Target, drain: Drain) -> io::Result<Option<Reason>> {
+        let upstream = match Connection::connect(target, self.options.start_timeout).await {
+            Ok(upstream) => upstream,
+            Err(error) => {
+                tracing::error!(%target, %error, "the server cannot be reached");
+                return Ok(Some(Reason::ServerUnreachable { what: error.to_string(), url: target.to_string() }));
+            }
+        };
+        let LinesOptions { limits, max_pending, shutdown, .. } = self.options;
+        let options = socket::Options { limits, max_pending, grace: shutdown.grace, drain: None };
+        let outcome = socket::serve(connection.halves()?, upstream, options, drain.stops()).await?;
+        let socket::Outcome { cause, orphans, counts } = outcome;
+        if !outcome.is_clean() {
+            tracing::warn!(orphans, "the server ended before the client was done");
+        }
+        ended(&cause, orphans, counts);
+        Ok(None)
+    }
+
+    /// A session with a server over HTTP, which answers by itself when that cannot be reached.
+    async fn with_http(&self, connection: &Connection, client: &Client, drain: Drain) -> io::Result<Option<Reason>> {
+        let LinesOptions { limits, max_pending, .. } = self.options;
+        let options = dial::Options { limits, max_pending, drain: None };
+        let outcome = dial::serve(connection.halves()?, client.clone(), options, drain.stops()).await;
+        let is_clean = outcome.is_clean();
+        let dial::Outcome { cause, orphans, counts } = outcome;
+        if !is_clean {
+            tracing::warn!(%cause, orphans, "the session did not end well");
+        }
+        ended(&cause, orphans, counts);
+        Ok(None)
+    }
+}
+
+fn ended(cause: &impl std::fmt::Display, orphans: usize, counts: Counts) {
+    tracing::info!(
+        %cause,
+        orphans,
+        to_server = counts.to_upstream,
+        to_client = counts.to_downstream,
+        kept_back = counts.quarantined,
+        "session ended"
+    );
+}
+
+/// Whether a connection over TCP begins as a message does. Every page of every web site can make a browser send an
+/// HTTP request to a port of this machine, directly or by DNS rebinding, with a body of lines that are JSON-RPC;
+/// and there is no `Host` or `Origin` here to tell them by (Rules S1, S2). The lines before that body would be
+/// kept back as noise, and the body would be obeyed. So the first byte decides: a message is an object or an
+/// array, what precedes it is white space or a byte order mark, and a request line begins with none of these; nor
+/// does TLS.
+async fn says_json(connection: &Connection, peer: SocketAddr) -> bool {
+    match connection.peek_over_tcp().await {
+        Ok(Some(b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xEF)) => true,
+        Ok(Some(first)) => {
+            let what = match first {
+                b'A'..=b'Z' | b'a'..=b'z' => "an HTTP request, it seems",
+                0x16 => "a TLS handshake, it seems",
+                _ => "no JSON",
+            };
+            tracing::warn!(%peer, what, "refused: here are spoken lines of JSON-RPC, and nothing else");
+            false
+        }
+        Ok(None) => false,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "the connection ended before it began");
+            false
+        }
+    }
+}
+
+/// There is nobody to serve this client: answers its first requests with the reason, and hangs up. One that asks
+/// nothing is not waited for.
+async fn turn_away(connection: Connection, options: LinesOptions, reason: Reason) {
+    let Ok(downstream) = connection.halves() else { return };
+    // A server that has left already.
+    let (nobody, _) = memory::pair(1);
+    let session = Session::new(options.max_pending);
+    let mut pipe = Pipe::new(downstream, (nobody.reader, nobody.writer), options.limits, session);
+    let mut answered = 0;
+    let mut has_ended = false;
+    let answering = poll_fn(|cx| {
+        loop {
+            answered += pipe.answer_orphans(StreamKey::UPSTREAM, &reason);
+            match pipe.poll_event(cx, || clock::now().into_std()) {
+                Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(()),
+                Poll::Ready(Event::Ended(StreamKey::DOWNSTREAM)) => has_ended = true,
+                Poll::Ready(_) => {}
+                Poll::Pending if pipe.session().pending_at(StreamKey::UPSTREAM) > 0 => {}
+                Poll::Pending if (answered > 0 || has_ended) && pipe.is_flushed(StreamKey::DOWNSTREAM) => {
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    });
+    if timeout(LINGER, answering).await.is_err() {
+        tracing::debug!("a client that was turned away has asked nothing");
+    }
+    drop(pipe);
+    connection.linger(LINGER).await;
+}
+
+/// A connection's end is its own affair; a panic in it is ours.
+fn note(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a session failed");
+    }
+}
+
+fn shown(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
+}
+
+/// How long a client may take to end its connection after we did, or to ask what it is refused.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the last steps of a session may take beyond all its deadlines.
+const MOMENT: Duration = Duration::from_secs(3);
+/// Most clients that are being turned away at a time; then nobody is accepted for a while.
+const MAX_REFUSALS: usize = 64;
+/// When to try again where there is no room, in seconds.
+const RETRY_AFTER: u32 = 5;
