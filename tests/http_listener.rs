@@ -404,8 +404,8 @@ fn flags_that_do_not_apply_are_refused() {
         (&["--listen", "0", "--allow-host", "http://a", NOWHERE], 64, "--allow-host"),
         (&["--listen", "0", "--path", "/readyz", NOWHERE], 64, "/readyz"),
         (&["--listen", "0", "--max-connections", "0", NOWHERE], 64, "at least 1"),
-        (&["--listen", "tcp:0", NOWHERE], 64, "not supported yet"),
-        (&["--listen", "unix:x", NOWHERE], 64, "not supported yet"),
+        (&["--listen", "tcp:0", "--allow-origin", "*", NOWHERE], 64, "--allow-origin is for clients over HTTP"),
+        (&["--listen", "unix:x", "--max-connections", "1", NOWHERE], 64, "--max-connections is for clients over HTTP"),
         (&["--listen", "0", "--require-bearer-env", "NO_SUCH_VARIABLE", NOWHERE], 78, "NO_SUCH_VARIABLE"),
         (&["--listen", "0", "--tls-cert", "/no/cert", "--tls-key", "/no/key", NOWHERE], 78, "/no/cert"),
     ] {

@@ -2,6 +2,7 @@
 
 pub(crate) mod listen;
 pub(crate) mod scope;
+pub(crate) mod server;
 mod upstream;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -14,6 +15,7 @@ use shadowcat_codecs::{Limits, line::LineEnds};
 use super::exit::{Failure, USAGE};
 use crate::filter::{Framing, JsonCheck, OnInvalid, Options, Output};
 use listen::ListenArgs;
+use server::ServerAddr;
 use upstream::UpstreamArgs;
 
 /// Puts any MCP client in front of any MCP server and forwards the exact bytes.
@@ -29,7 +31,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
-    /// Put a client, on stdin or over HTTP, in front of a server: a command to start, or a URL
+    /// Put a client, on stdin, over HTTP or a socket, in front of a server: a command to start, a URL, or a socket
     #[cfg(unix)]
     Proxy(Box<ProxyArgs>),
     /// Turn lines into events and back: the codecs as a filter, from FILE or stdin to stdout
@@ -44,16 +46,13 @@ pub(crate) enum Task {
 /// Arguments of `shadowcat proxy`.
 #[derive(Debug, ClapArgs)]
 #[command(before_help = LINKS)]
-#[command(override_usage = "shadowcat proxy [--listen ADDR] [OPTIONS] (URL | -- COMMAND [ARG…])")]
-#[command(after_help = "Examples:
-  shadowcat proxy --env LEVEL=2 -- npx -y @modelcontextprotocol/server-everything
-  shadowcat proxy --bearer-env TOKEN https://example.com/mcp
-  shadowcat proxy --listen 8080 -- python server.py
-  shadowcat proxy --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem http://10.0.0.5:3000/mcp")]
+#[command(override_usage = "shadowcat proxy [--listen ADDR] [OPTIONS] (URL | SOCKET | -- COMMAND [ARG…])")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ProxyArgs {
-    /// The server's MCP endpoint, if it is reached over HTTP
+    /// The server's MCP endpoint, if it is reached over HTTP; or the socket where it speaks lines of JSON:
+    /// unix:PATH or tcp:HOST:PORT
     #[arg(value_name = "URL", conflicts_with = "command")]
-    pub(crate) url: Option<String>,
+    pub(crate) url: Option<ServerAddr>,
 
     /// The server's command and its arguments, behind `--`
     #[arg(last = true, value_name = "COMMAND")]
@@ -84,7 +83,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
 
-    /// How long the server may take to end after its input has ended, before it gets SIGTERM
+    /// How long the server may take to end after its input has ended, before it gets SIGTERM, or its socket is
+    /// closed
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
     pub(crate) shutdown_grace: Duration,
 
@@ -107,7 +107,19 @@ const LINKS: &str = "\
 client on stdin   · server is a command   shadowcat proxy -- COMMAND [ARG…]
 client on stdin   · server over HTTP      shadowcat proxy URL
 clients over HTTP · server is a command   shadowcat proxy --listen ADDR -- COMMAND [ARG…]
-clients over HTTP · server over HTTP      shadowcat proxy --listen ADDR URL";
+clients over HTTP · server over HTTP      shadowcat proxy --listen ADDR URL
+
+A socket with lines of JSON, unix:PATH or tcp:HOST:PORT, can stand in for stdin (--listen) and for a command.";
+
+const EXAMPLES: &str = "\
+Examples:
+  shadowcat proxy --env LEVEL=2 -- npx -y @modelcontextprotocol/server-everything
+  shadowcat proxy --listen 8080 -- npx -y @modelcontextprotocol/server-everything
+  shadowcat proxy --bearer-env TOKEN https://mcp.example.com/mcp
+  shadowcat proxy --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem http://10.0.0.5:3000/mcp
+  shadowcat proxy --listen unix:/run/user/1000/mcp.sock -- ./server      a child for each connection
+  shadowcat proxy unix:/run/user/1000/mcp.sock                           a client on stdin for that
+  shadowcat proxy --listen tcp:127.0.0.1:7000 https://mcp.example.com/mcp";
 
 /// Arguments of `shadowcat pipe`.
 #[derive(Debug, ClapArgs)]

@@ -1,44 +1,68 @@
 //! `shadowcat proxy`: which link the arguments ask for.
 //!
-//! | | `-- COMMAND` | `URL` |
-//! |---|---|---|
-//! | **stdin and stdout** | [`pipe`] | [`dial`] |
-//! | **`--listen`** | [`http`] | [`http`] |
+//! | | `-- COMMAND` | `URL` | `unix:` or `tcp:` |
+//! |---|---|---|---|
+//! | **stdin and stdout** | [`pipe`] | [`dial`] | [`socket`] |
+//! | **`--listen ADDR`** | [`http`] | [`http`] | refused |
+//! | **`--listen unix:`, `tcp:`** | [`lines`] | [`lines`] | [`lines`] |
 
 mod command;
 mod dial;
 mod http;
+mod lines;
 mod pipe;
+mod socket;
+mod stopping;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use shadowcat::transport::http::Client;
+use shadowcat::transport::{http::Client, listen::Address};
 use tokio::runtime::{self, Runtime};
 
 use super::{
-    args::ProxyArgs,
+    args::{ProxyArgs, listen::ListenAddr, server::ServerAddr},
     exit::{Failure, RUNTIME, USAGE},
 };
 
 /// Runs the link to its end.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
-    match (&args.url, args.command.is_empty(), &args.listen.listen) {
-        (Some(_), _, Some(_)) | (None, false, Some(_)) => http::run(args),
-        (None, false, None) => pipe::run(args),
-        (Some(_), _, None) => dial::run(args),
-        (None, true, _) => {
+    let has_command = !args.command.is_empty();
+    match (&args.listen.listen, &args.url) {
+        (_, None) if !has_command => {
             let line =
                 "no server: 'shadowcat proxy URL' or 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
             Err(Failure::new(USAGE, line))
         }
+        (Some(ListenAddr::Tcp(address)), _) => lines::run(Address::Tcp(*address), args),
+        (Some(ListenAddr::Unix(path)), _) => lines::run(Address::Unix(path.clone()), args),
+        (Some(_), Some(ServerAddr::Socket(target))) => {
+            let line = format!(
+                "HTTP clients in front of {target} are not supported; what speaks on stdin and stdout there is: \
+                 --listen ADDR -- shadowcat proxy {target}"
+            );
+            Err(Failure::new(USAGE, line))
+        }
+        (Some(_), _) => http::run(args),
+        (None, None) => pipe::run(args),
+        (None, Some(ServerAddr::Url(_))) => dial::run(args),
+        (None, Some(ServerAddr::Socket(target))) => socket::run(target.clone(), &args),
     }
 }
 
 /// What reaches the server at the URL that was asked for.
 fn client(args: &ProxyArgs) -> Result<Client, Failure> {
-    let config = args.upstream.client_config(args.url.as_deref().unwrap_or_default())?;
+    let Some(ServerAddr::Url(url)) = &args.url else { return Err(Failure::new(USAGE, "no URL of a server")) };
+    let config = args.upstream.client_config(url)?;
     Client::new(config).map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))
 }
+
+/// How long connecting to a server's socket may take.
+fn connect_timeout(args: &ProxyArgs) -> Duration {
+    args.upstream.connect_timeout.unwrap_or(CONNECT_TIMEOUT)
+}
+
+/// As [`Client`] has it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One thread, which is all that a client on stdin and stdout can keep busy.
 fn single_threaded() -> Result<Runtime, Failure> {

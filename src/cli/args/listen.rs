@@ -1,4 +1,4 @@
-//! Arguments that say where HTTP clients reach us, and how they are treated.
+//! Arguments that say where clients reach us, and how they are treated.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -17,9 +17,10 @@ use super::{parse_duration, upstream::HeaderCheckName};
 
 /// Arguments of a downstream that is not stdin and stdout.
 #[derive(Debug, ClapArgs)]
-#[command(next_help_heading = "Clients over HTTP")]
+#[command(next_help_heading = "Clients that connect")]
 pub(crate) struct ListenArgs {
-    /// Listen here for clients: IP:PORT, or PORT on 127.0.0.1, or http+unix:PATH for a socket file
+    /// Listen here for clients: over HTTP at IP:PORT, at PORT on 127.0.0.1 or at http+unix:PATH, a socket file; or
+    /// for lines of JSON at unix:PATH or tcp:IP:PORT
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<ListenAddr>,
 
@@ -82,7 +83,7 @@ pub(crate) struct ListenArgs {
 
 /// Arguments of HTTP clients in front of a command.
 #[derive(Debug, ClapArgs)]
-#[command(next_help_heading = "Clients over HTTP, server a command")]
+#[command(next_help_heading = "Clients that connect, server a command")]
 pub(crate) struct SessionArgs {
     /// Who shares a child in MCP 2026-07-28; until then, each session has its own [default: shared]
     #[arg(long, value_name = "WHO")]
@@ -92,7 +93,7 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     pub(crate) max_children: Option<usize>,
 
-    /// Most sessions [default: 10000]
+    /// Most sessions [default: 10000; where clients speak lines of JSON, 256]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     pub(crate) max_sessions: Option<usize>,
 
@@ -164,7 +165,9 @@ fn socket_address(typed: &str) -> Result<SocketAddr, String> {
 }
 
 fn wrong() -> String {
-    "want IP:PORT, such as 127.0.0.1:8080 or [::1]:8080; or PORT, which is on 127.0.0.1; or http+unix:PATH".to_owned()
+    "want IP:PORT, such as 127.0.0.1:8080 or [::1]:8080; or PORT, which is on 127.0.0.1; or http+unix:PATH; \
+     or, for lines of JSON, unix:PATH or tcp:IP:PORT"
+        .to_owned()
 }
 
 /// A path as requests name it.

@@ -22,6 +22,10 @@ pub(super) fn take(args: &mut ProxyArgs) -> Option<Server> {
     let mut command = Command::new(program).with_args(words);
     command.env = std::mem::take(&mut args.env);
     (command.env_clear, command.cwd) = (args.env_clear, args.cwd.take());
-    let shutdown = Times { grace: args.shutdown_grace, term: args.kill_after };
-    Some(Server { command, name, shutdown })
+    Some(Server { command, name, shutdown: times(args) })
+}
+
+/// How long each step of a server's shutdown waits.
+pub(super) fn times(args: &ProxyArgs) -> Times {
+    Times { grace: args.shutdown_grace, term: args.kill_after }
 }

@@ -6,11 +6,7 @@
 
 mod listener;
 
-use std::{
-    io::{self, Write as _},
-    pin::pin,
-    process::ExitCode,
-};
+use std::{io, pin::pin, process::ExitCode};
 
 use futures::future::{Either, select};
 use shadowcat::{
@@ -23,10 +19,12 @@ use shadowcat::{
     telemetry::{Log, LogFormat},
     transport::http::Listener,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::command::{self, Server};
+use super::{
+    command::{self, Server},
+    stopping::{Signals, Told, announce, serve_until_stopped},
+};
 use crate::cli::{
     args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME},
@@ -88,27 +86,6 @@ async fn served(plan: Plan, upstream: Upstream, log: &Log, format: LogFormat) ->
     close(&endpoint, &mut signals).await.map_err(|error| broken("the keeper process failed", &error))
 }
 
-/// How often we were told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Once,
-    Twice,
-}
-
-async fn serve_until_stopped(
-    serving: impl Future<Output = ()>,
-    drain: &CancellationToken,
-    signals: &mut Signals,
-) -> Told {
-    let serving = pin!(serving);
-    let Either::Right(((), serving)) = select(serving, pin!(signals.next())).await else { return Told::Once };
-    drain.cancel();
-    tracing::info!("told to stop; finishing what runs");
-    let Either::Right(_) = select(serving, pin!(signals.next())).await else { return Told::Once };
-    tracing::warn!("told to stop again; what still runs is cut off");
-    Told::Twice
-}
-
 /// Waits for the children to end. The first signal hurries them, the second leaves them to the keeper, which
 /// ends them once we are gone.
 async fn close(endpoint: &Endpoint, signals: &mut Signals) -> io::Result<()> {
@@ -152,34 +129,6 @@ fn relay(args: &ProxyArgs) -> Result<Link, Failure> {
         relay = relay.with_two_endpoints().map_err(without_secret)?;
     }
     Ok(Link::Relay(Box::new(relay), upstream))
-}
-
-/// Says something whatever is logged: whoever let the system choose a port has to know it.
-fn announce(line: &str, level: &str, format: LogFormat) {
-    let line = match format {
-        LogFormat::Json => {
-            serde_json::json!({"level": level, "fields": {"message": line}, "target": "shadowcat"}).to_string()
-        }
-        _ => line.to_owned(),
-    };
-    // If stderr is gone there is nobody to tell.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
-/// The signals that ask us to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        select(pin!(self.terminate.recv()), pin!(self.interrupt.recv())).await;
-    }
 }
 
 fn broken(what: &str, error: &io::Error) -> Failure {

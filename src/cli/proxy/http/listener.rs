@@ -40,12 +40,9 @@ impl Plan {
         let (address, place) = match &args.listen {
             Some(ListenAddr::Http(address)) => (Address::Tcp(*address), Place::of(address.ip())),
             Some(ListenAddr::HttpUnix(path)) => (Address::Unix(path.clone()), Place::UnixSocket),
-            Some(ListenAddr::Tcp(_) | ListenAddr::Unix(_)) => {
-                let line = "--listen tcp:… and unix:…, lines of JSON, are not supported yet; \
-                            leave out 'tcp:', or write 'http+unix:' for 'unix:'";
-                return Err(Failure::new(USAGE, line));
+            Some(ListenAddr::Tcp(_) | ListenAddr::Unix(_)) | None => {
+                return Err(Failure::new(USAGE, "no address to listen at over HTTP"));
             }
-            None => return Err(Failure::new(USAGE, "no address to listen at")),
         };
         let mut config = Config::default();
         let (origins, hosts) = (args.allow_origin.iter().cloned(), args.allow_host.iter().cloned());

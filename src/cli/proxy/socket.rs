@@ -1,0 +1,69 @@
+//! `shadowcat proxy unix:PATH` or `tcp:HOST:PORT`: a client on stdin and stdout, a server on a socket.
+
+use std::{io, process::ExitCode};
+
+use shadowcat::{
+    link::socket::{self as link, Options, Outcome},
+    telemetry::{Log, LogFormat},
+    transport::{
+        connection::{Connection, Target},
+        stdio,
+    },
+};
+
+use super::connect_timeout;
+use crate::cli::{
+    args::{ProxyArgs, frame_limits},
+    exit::{Failure, RUNTIME, UPSTREAM},
+};
+
+/// Runs the session to its end.
+pub(crate) fn run(target: Target, args: &ProxyArgs) -> Result<ExitCode, Failure> {
+    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
+    let (limits, max_pending) = (frame_limits(args.max_frame_len)?, args.max_pending);
+    let options = Options { limits, max_pending, grace: args.shutdown_grace, drain: args.drain_timeout };
+    let limit = connect_timeout(args);
+    let log = Log::start(level, format);
+    let runtime = super::single_threaded()?;
+    let outcome = runtime.block_on(async {
+        let upstream = Connection::connect(&target, limit).await;
+        let upstream =
+            upstream.map_err(|error| Failure::new(UPSTREAM, format!("cannot connect to {target}: {error}")))?;
+        connected(upstream, options).await
+    });
+    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
+    runtime.shutdown_background();
+    log.finish();
+    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
+}
+
+async fn connected(upstream: Connection, options: Options) -> Result<Outcome, Failure> {
+    let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
+    let outcome = link::run(stdio, upstream, options).await.map_err(|error| broken("the session failed", &error))?;
+    let Outcome { cause, orphans, counts } = outcome;
+    tracing::info!(
+        %cause,
+        orphans,
+        to_server = counts.to_upstream,
+        to_client = counts.to_downstream,
+        kept_back = counts.quarantined,
+        "session ended"
+    );
+    Ok(outcome)
+}
+
+fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
+    if outcome.is_clean() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let when = match outcome.orphans {
+        0 => "before the client was done".to_owned(),
+        1 => "with 1 request unanswered".to_owned(),
+        orphans => format!("with {orphans} requests unanswered"),
+    };
+    Err(Failure::new(RUNTIME, format!("the server's connection ended {when}")))
+}
+
+fn broken(what: &str, error: &io::Error) -> Failure {
+    Failure::new(RUNTIME, format!("{what}: {error}"))
+}
