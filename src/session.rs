@@ -202,6 +202,11 @@ impl Session {
         self.pending.contains(stream, id.as_bytes())
     }
 
+    /// The requests that `stream` has yet to answer, in no order.
+    pub fn asked(&self, stream: StreamKey) -> impl Iterator<Item = &RequestId> + Clone {
+        self.pending.ids_at(stream)
+    }
+
     /// What has crossed so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -496,8 +496,16 @@ fn old_servers_have_two_endpoints() {
         asked.answer(202, "", "Accepted");
         events.message(INITIALIZE_RESULT);
         assert_eq!(session.stdout.line(), INITIALIZE_RESULT);
-        session.send(format!("{INITIALIZED}\n{}\n", call(1)));
-        upstream.post().accept();
+        session.send(format!("{INITIALIZED}\n{}\n{}\n", call("1.0"), call(1)));
+        for _ in 0..3 {
+            upstream.post().accept();
+        }
+        // Bytes first, then values, if the server writes ids anew.
+        events.message(&result(1));
+        assert_eq!(session.stdout.line(), result(1));
+        events.message(&result(1));
+        assert_eq!(session.stdout.line(), result("1.0"));
+        session.send(call(1) + "\n");
         upstream.post().accept();
         session.stdin = None;
         // The end of input waits for what was asked.

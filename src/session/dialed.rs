@@ -148,14 +148,18 @@ impl Dialed {
 /// An answer that bears the id of one of `asked` in another spelling, `1` for `1.0`: a copy with the asker's
 /// (mcp-rules §3.1). `None` for what is no such answer.
 #[must_use]
-pub fn respelled(envelope: &Envelope, frame: &[u8], asked: &[RequestId]) -> Option<Bytes> {
+pub fn respelled<'a>(
+    envelope: &Envelope,
+    frame: &[u8],
+    mut asked: impl Iterator<Item = &'a RequestId> + Clone,
+) -> Option<Bytes> {
     let is_answer = matches!(envelope.kind(), Kind::Response | Kind::Error);
     let span = envelope.id().filter(|_| matches!(envelope.id_class(), IdClass::Number | IdClass::String))?;
     let id = span.of(frame);
-    if !is_answer || asked.iter().any(|own| own.as_bytes() == id) {
+    if !is_answer || asked.clone().any(|own| own.as_bytes() == id) {
         return None;
     }
-    let own = asked.iter().find(|own| means_same(own.as_bytes(), id))?;
+    let own = asked.find(|own| means_same(own.as_bytes(), id))?;
     Some(respelled_copy(frame, 0, span, own.as_bytes()))
 }
 

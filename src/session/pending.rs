@@ -102,6 +102,11 @@ impl Pending {
         self.asked.contains_key(&KeyRef { answerer, id })
     }
 
+    /// What `answerer` has yet to answer, in no order.
+    pub(super) fn ids_at(&self, answerer: StreamKey) -> impl Iterator<Item = &RequestId> + Clone {
+        self.asked.keys().filter(move |key| key.answerer == answerer).map(|key| &key.id)
+    }
+
     pub(super) fn len_at(&self, answerer: StreamKey) -> usize {
         self.asked.keys().filter(|key| key.answerer == answerer).count()
     }

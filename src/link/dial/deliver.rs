@@ -113,8 +113,13 @@ impl Dial {
     }
 
     fn respelled(&self, key: Key, envelope: &Envelope, frame: &[u8]) -> Option<Bytes> {
-        let posted = self.posted.get(&key).filter(|posted| posted.awaits_answer(&self.session))?;
-        dialed::respelled(envelope, frame, &posted.ids)
+        let posted = self.posted.get(&key)?;
+        match posted.purpose {
+            // Every answer of HTTP+SSE comes by the one stream.
+            Purpose::Events => dialed::respelled(envelope, frame, self.session.asked(StreamKey::UPSTREAM)),
+            _ if posted.awaits_answer(&self.session) => dialed::respelled(envelope, frame, posted.ids.iter()),
+            _ => None,
+        }
     }
 
     /// Takes in what an answer says of the session and of the tools.
