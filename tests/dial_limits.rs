@@ -81,3 +81,64 @@ fn long_answers_that_come_at_once_take_turns() {
     assert!(peak < 48 * MIB, "{} MiB", peak / MIB);
     end(&upstream, session);
 }
+
+const QUESTION: &str = r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{}}"#;
+
+#[test]
+fn answers_to_the_server_go_past_requests_that_wait() {
+    let (upstream, mut session) = start(&["--max-pending", "1"]);
+    session.send(call(1) + "\n");
+    let mut events = upstream.post().events();
+    session.send(format!("{}\n{}\n{}\n", call(2), call(3), call(4)));
+    events.message(QUESTION);
+    assert_eq!(session.stdout.line(), QUESTION);
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#;
+    let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#;
+    session.send(format!("{cancelled}\n{note}\n{}\n", result(7, "yes")));
+    // Only these, in this order: what was not sent need not be cancelled.
+    for expected in [note, &result(7, "yes")] {
+        let asked = upstream.post();
+        assert_eq!(asked.text(), expected);
+        asked.accept();
+    }
+    upstream.assert_idle();
+    events.message(&result(1, ""));
+    assert_eq!(session.stdout.line(), result(1, ""));
+    events.end();
+    for id in [2, 4] {
+        let asked = upstream.post();
+        assert_eq!(asked.text(), call(id));
+        upstream.assert_idle();
+        asked.json(result(id, ""));
+        assert_eq!(session.stdout.line(), result(id, ""));
+    }
+    end(&upstream, session);
+}
+
+#[test]
+fn requests_that_wait_are_refused_only_where_an_answer_may_be_behind_them() {
+    let (upstream, mut session) = start(&["--max-pending", "1"]);
+    session.send(call(1) + "\n");
+    let mut events = upstream.post().events();
+    events.message(QUESTION);
+    assert_eq!(session.stdout.line(), QUESTION);
+    let long = |id: usize| call(id).replace("\"x\"", &format!("\"{}\"", "x".repeat(700 << 10)));
+    session.send(format!("{}\n{}\n{}\n", long(2), long(3), result(7, "yes")));
+    let refused: serde_json::Value = serde_json::from_str(&session.stdout.line()).unwrap();
+    assert_eq!((&refused["id"], &refused["error"]["data"]["limit"]), (&3.into(), &1.into()), "{refused}");
+    let asked = upstream.post();
+    assert_eq!(asked.text(), result(7, "yes"));
+    asked.accept();
+    // Nobody asks any more, so the next ones wait: one aside, and one unread.
+    session.send(long(4) + "\n");
+    events.message(&result(1, ""));
+    assert_eq!(session.stdout.line(), result(1, ""));
+    events.end();
+    for id in [2, 4] {
+        let asked = upstream.post();
+        assert!(asked.text() == long(id));
+        asked.json(result(id, ""));
+        assert_eq!(session.stdout.line(), result(id, ""));
+    }
+    end(&upstream, session);
+}

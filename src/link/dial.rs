@@ -23,6 +23,7 @@ mod answer;
 mod deliver;
 mod departure;
 mod heads;
+mod held;
 mod outward;
 mod posted;
 mod reopen;
@@ -52,6 +53,7 @@ use tokio::time::sleep_until;
 
 use self::{
     answer::Answer,
+    held::Held,
     posted::{Key, Outgoing, Posted},
     reopen::Reopening,
     room::Room,
@@ -79,7 +81,8 @@ use crate::{
 pub struct Options {
     /// The maxima of frames and envelopes.
     pub limits: Limits,
-    /// Most requests in flight; beyond, the client is not read.
+    /// Most requests in flight. Beyond, requests wait, and when 1 MiB of them does, the client is not read;
+    /// but while the server waits for an answer of the client, it is, and requests get errors.
     pub max_pending: usize,
     /// How long answers are awaited after the end of the client's stream; for ever if `None`.
     pub drain: Option<Duration>,
@@ -127,8 +130,10 @@ struct Dial {
     due: Option<Instant>,
     cause: Cause,
     orphans: usize,
-    /// Messages read and not yet posted. Bounded by one read: nothing more is read before it is empty.
+    /// Messages read, and neither posted nor held. Bounded by one read: nothing more is read before it is empty.
     waiting: VecDeque<Outgoing>,
+    /// Requests that were read while as many were in flight as may be.
+    held: Held,
     gate: Option<Gate>,
     next_key: Key,
     /// Exchanges that go on, oldest first.
@@ -233,6 +238,7 @@ impl Dial {
             cause: Cause::Client,
             orphans: 0,
             waiting: VecDeque::new(),
+            held: Held::default(),
             gate: None,
             next_key: 0,
             posted: BTreeMap::new(),
@@ -331,6 +337,7 @@ impl Dial {
     /// Whether the client still waits for something.
     fn is_needed(&self) -> bool {
         !self.waiting.is_empty()
+            || !self.held.is_empty()
             || self.posted.values().any(|posted| posted.is_needed(&self.session))
             || self.mode.is_needed(&self.session)
     }
@@ -381,7 +388,9 @@ impl Dial {
     fn give_up(&mut self, reason: &Reason, now: Instant) -> usize {
         self.gate = None;
         self.abort_all();
-        for outgoing in std::mem::take(&mut self.waiting).into_iter().chain(self.reopening.take()) {
+        let mut held = std::mem::take(&mut self.held);
+        let unposted = std::iter::from_fn(|| held.pop()).chain(std::mem::take(&mut self.waiting));
+        for outgoing in unposted.chain(self.reopening.take()) {
             if !outgoing.is_noted {
                 // So that it is answered with the others; that it goes nowhere is all there is to it.
                 let _ = self.session.handle(StreamKey::DOWNSTREAM, outgoing.message(), now);
@@ -402,6 +411,7 @@ impl Dial {
         }
         self.intake.abandon();
         self.waiting.clear();
+        self.held = Held::default();
         self.abort_all();
         self.phase = Phase::Leaving;
         self.due = Some(now + PATIENCE);

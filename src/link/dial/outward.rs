@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     link::refused::Refused,
-    session::{Action, RequestId, StreamKey, dialed, mirror::MCP_SESSION_ID, revision::Era},
+    session::{Action, Reason, RequestId, StreamKey, dialed, mirror::MCP_SESSION_ID, revision::Era},
     transport::http::Body,
 };
 
@@ -115,17 +115,67 @@ impl Dial {
     pub(super) fn dispatch(&mut self, now: Instant) -> bool {
         let mut moved = false;
         while matches!(self.phase, Phase::Running | Phase::Draining) && !self.is_gated() {
-            match self.waiting.front() {
-                Some(next) if next.asks() && self.asking < self.options.max_pending => {}
-                Some(next) if !next.asks() && !self.would_overtake(next) => {}
-                _ => break,
-            }
-            if let Some(next) = self.waiting.pop_front() {
-                moved = true;
-                self.post(next, now);
-            }
+            let Some(next) = self.take_next() else { break };
+            moved = true;
+            self.post(next, now);
         }
         moved
+    }
+
+    /// What is posted next: requests in their order, as many as may be in flight, and between them everything
+    /// else in its order.
+    fn take_next(&mut self) -> Option<Outgoing> {
+        let may_ask = self.asking < self.options.max_pending;
+        if may_ask && let Some(held) = self.held.pop() {
+            return Some(held);
+        }
+        loop {
+            let next = self.waiting.front()?;
+            let may_go = if next.asks() { may_ask } else { !self.would_overtake(next) };
+            if may_go {
+                return self.waiting.pop_front();
+            }
+            if !next.asks() || !self.put_aside() {
+                return None;
+            }
+        }
+    }
+
+    /// Takes the request at the front out of the way of what is behind it. False: it stays, and nothing more
+    /// is read until another was answered.
+    fn put_aside(&mut self) -> bool {
+        let is_full = match self.waiting.front() {
+            // What is behind it belongs to another session.
+            Some(next) if dialed::is_initialize(&next.envelope, &next.frame) => return false,
+            Some(next) => !self.held.has_room_for(next),
+            None => return false,
+        };
+        // If the server waits for an answer, that may be behind it, and nothing in flight need ever end without.
+        if is_full && self.session.pending_at(StreamKey::DOWNSTREAM) == 0 {
+            return false;
+        }
+        let Some(next) = self.waiting.pop_front() else { return false };
+        if is_full {
+            self.refuse_excess(&next);
+        } else {
+            self.held.push(next);
+        }
+        true
+    }
+
+    #[cold]
+    fn refuse_excess(&mut self, outgoing: &Outgoing) {
+        let reason = Reason::TooManyPending { limit: self.options.max_pending };
+        tracing::warn!(%reason, "a request is refused, so that what is behind it can be read");
+        if outgoing.is_noted {
+            return self.fail_unposted(outgoing, &reason);
+        }
+        for id in outgoing.ids() {
+            let (from, kind) = (StreamKey::DOWNSTREAM, Kind::Request);
+            if let Some((_, reply)) = self.session.handle_refused(from, kind, id.as_bytes(), reason.clone()) {
+                self.push_reply(&reply);
+            }
+        }
     }
 
     /// Whether a notification or a response might be there before a request that was sent earlier, to which it
@@ -210,8 +260,13 @@ impl Dial {
         }
     }
 
-    /// A cancellation of the modern era closes its exchange, and is not sent (rule C5). `false`: it has to be.
+    /// A cancellation of the modern era closes its exchange, and is not sent (rule C5); nor is one of a request
+    /// that was not sent. `false`: it has to be.
     fn cancel(&mut self, outgoing: &Outgoing, era: Era) -> bool {
+        let id = outgoing.envelope.request_id().map(|span| RequestId::new(span.of(&outgoing.frame)));
+        if id.is_some_and(|id| self.held.forget(&id)) {
+            return true;
+        }
         match self.cancelled(outgoing) {
             Some((key, Era::Modern)) => {
                 self.remove(key);

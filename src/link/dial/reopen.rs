@@ -140,7 +140,7 @@ impl Dial {
     }
 }
 
-/// The handshake is kept for as long as the client is there; a request takes a copy along.
-fn named_copy(frame: &[u8]) -> bytes::Bytes {
+/// A copy of what outlives, or is outlived by, the block it lies in: a kept handshake, a request that is held.
+pub(super) fn named_copy(frame: &[u8]) -> bytes::Bytes {
     bytes::Bytes::from(frame.to_owned())
 }
