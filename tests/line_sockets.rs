@@ -114,7 +114,7 @@ fn hostile_messages_cross_byte_for_byte_between_two_sockets() {
 #[test]
 fn client_on_stdin_reaches_a_server_on_a_socket() {
     let here = TempDir::new().unwrap();
-    for mut server in [Server::tcp(), Server::unix(&here.join("socket"))] {
+    for server in [Server::tcp(), Server::unix(&here.join("socket"))] {
         let mut session = Launch::new(["proxy", &server.address]).start();
         let mut conn = server.accept();
         for message in hostile() {
@@ -275,7 +275,7 @@ fn killed_proxy_leaves_no_child() {
 
 #[test]
 fn server_that_hangs_up_is_told_to_a_client_on_stdin_and_is_a_failure() {
-    let mut server = Server::tcp();
+    let server = Server::tcp();
     let mut session = Launch::new(["proxy", &server.address]).start();
     let mut conn = server.accept();
     session.send(format!("{REQUEST}\n"));
@@ -291,7 +291,7 @@ fn server_that_hangs_up_is_told_to_a_client_on_stdin_and_is_a_failure() {
 
 #[test]
 fn killed_client_on_stdin_ends_the_servers_connection() {
-    let mut server = Server::tcp();
+    let server = Server::tcp();
     let mut session = Launch::new(["proxy", &server.address]).start();
     let mut conn = server.accept();
     session.send(format!("{REQUEST}\n"));
@@ -305,7 +305,7 @@ fn killed_client_on_stdin_ends_the_servers_connection() {
 
 #[test]
 fn server_that_does_not_end_its_connection_is_cut_off() {
-    let mut server = Server::tcp();
+    let server = Server::tcp();
     let mut session = Launch::new(["proxy", "--shutdown-grace", "100ms", &server.address]).start();
     let mut conn = server.accept();
     session.send(format!("{PING}\n"));

@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// Its one connection, once it is there.
-    pub(crate) fn accept(&mut self) -> Conn {
+    pub(crate) fn accept(&self) -> Conn {
         Conn::new(self.accepted.recv_timeout(DEADLINE).expect("a connection in time"))
     }
 }
@@ -153,7 +153,7 @@ impl Conn {
     }
 
     /// Ends our output.
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn finish(&self) {
         match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
