@@ -13,11 +13,14 @@
 
 #[cfg(unix)]
 pub mod dial;
+#[cfg(unix)]
 pub mod endpoint;
 mod intake;
 #[cfg(unix)]
 pub mod lines;
+#[cfg(unix)]
 pub mod mux;
+#[cfg(unix)]
 mod nursery;
 mod outbox;
 pub mod pipe;
@@ -29,3 +32,19 @@ mod signals;
 pub mod socket;
 #[cfg(unix)]
 pub mod stdio;
+
+use std::fmt::Display;
+
+use crate::session::Counts;
+
+/// Logs why a session ended, how many requests were left unanswered, and what crossed.
+pub fn log_end(cause: &impl Display, orphans: usize, counts: Counts) {
+    tracing::info!(
+        %cause,
+        orphans,
+        to_server = counts.to_upstream,
+        to_client = counts.to_downstream,
+        kept_back = counts.quarantined,
+        "session ended"
+    );
+}

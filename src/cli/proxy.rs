@@ -77,3 +77,12 @@ fn multi_threaded() -> Result<Runtime, Failure> {
 fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, Failure> {
     runtime.map_err(|error| Failure::new(RUNTIME, format!("cannot start: {error}")))
 }
+
+/// When a server ended, if it was too early.
+fn too_early(orphans: usize) -> String {
+    match orphans {
+        0 => "before the client was done".to_owned(),
+        1 => "with 1 request unanswered".to_owned(),
+        orphans => format!("with {orphans} requests unanswered"),
+    }
+}

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    dial,
+    dial, log_end,
     nursery::{Born, Carer, Nursery},
     pipe::{Event, Pipe},
     signals::Drain,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock,
-    session::{Counts, Reason, Session, StreamKey},
+    session::{Reason, Session, StreamKey},
     supervise::{Command, keeper::Keeper, ladder::Times},
     telemetry::ServerLines,
     transport::{
@@ -229,7 +229,7 @@ impl Parts {
         } else {
             tracing::warn!(%status, orphans, "the server ended before the client was done");
         }
-        ended(&cause, orphans, counts);
+        log_end(&cause, orphans, counts);
         Ok(None)
     }
 
@@ -249,7 +249,7 @@ impl Parts {
         if !outcome.is_clean() {
             tracing::warn!(orphans, "the server ended before the client was done");
         }
-        ended(&cause, orphans, counts);
+        log_end(&cause, orphans, counts);
         Ok(None)
     }
 
@@ -263,20 +263,9 @@ impl Parts {
         if !is_clean {
             tracing::warn!(%cause, orphans, "the session did not end well");
         }
-        ended(&cause, orphans, counts);
+        log_end(&cause, orphans, counts);
         Ok(None)
     }
-}
-
-fn ended(cause: &impl std::fmt::Display, orphans: usize, counts: Counts) {
-    tracing::info!(
-        %cause,
-        orphans,
-        to_server = counts.to_upstream,
-        to_client = counts.to_downstream,
-        kept_back = counts.quarantined,
-        "session ended"
-    );
 }
 
 /// Whether a connection over TCP begins as a message does. Every page of every web site can make a browser send an

@@ -3,7 +3,10 @@
 use std::{io, process::ExitCode};
 
 use shadowcat::{
-    link::dial::{self as link, Cause, Options, Outcome},
+    link::{
+        dial::{self as link, Cause, Options, Outcome},
+        log_end,
+    },
     telemetry::{Log, LogFormat},
     transport::{http::Client, stdio},
 };
@@ -31,15 +34,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
 async fn dialed(client: Client, options: Options) -> Result<Outcome, Failure> {
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
     let outcome = link::run(stdio, client, options).await.map_err(|error| broken("the session failed", &error))?;
-    let Outcome { cause, orphans, counts } = &outcome;
-    tracing::info!(
-        %cause,
-        orphans,
-        to_server = counts.to_upstream,
-        to_client = counts.to_downstream,
-        kept_back = counts.quarantined,
-        "session ended"
-    );
+    log_end(&outcome.cause, outcome.orphans, outcome.counts);
     Ok(outcome)
 }
 

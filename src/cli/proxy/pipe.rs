@@ -3,7 +3,10 @@
 use std::{io, process::ExitCode};
 
 use shadowcat::{
-    link::stdio::{self as link, Options, Outcome},
+    link::{
+        log_end,
+        stdio::{self as link, Options, Outcome},
+    },
     supervise::{Command, SpawnError, keeper::Keeper},
     telemetry::{Log, LogFormat},
     transport::stdio,
@@ -60,15 +63,8 @@ async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
     let outcome = outcome.map_err(|error| broken("the session failed", &error))?;
     finished.map_err(|error| broken("the keeper process failed", &error))?;
     let Outcome { cause, status, orphans, counts } = outcome;
-    tracing::info!(
-        %cause,
-        %status,
-        orphans,
-        to_server = counts.to_upstream,
-        to_client = counts.to_downstream,
-        kept_back = counts.quarantined,
-        "session ended"
-    );
+    tracing::info!(%status, "server reaped");
+    log_end(&cause, orphans, counts);
     Ok(outcome)
 }
 
@@ -76,11 +72,7 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
     if outcome.is_clean() {
         return Ok(ExitCode::SUCCESS);
     }
-    let when = match outcome.orphans {
-        0 => "before the client was done".to_owned(),
-        1 => "with 1 request unanswered".to_owned(),
-        orphans => format!("with {orphans} requests unanswered"),
-    };
+    let when = super::too_early(outcome.orphans);
     Err(Failure::new(RUNTIME, format!("the server ended ({}) {when}", outcome.status)))
 }
 

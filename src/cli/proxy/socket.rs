@@ -3,7 +3,10 @@
 use std::{io, process::ExitCode};
 
 use shadowcat::{
-    link::socket::{self as link, Options, Outcome},
+    link::{
+        log_end,
+        socket::{self as link, Options, Outcome},
+    },
     telemetry::{Log, LogFormat},
     transport::{
         connection::{Connection, Target},
@@ -40,15 +43,7 @@ pub(crate) fn run(target: Target, args: &ProxyArgs) -> Result<ExitCode, Failure>
 async fn connected(upstream: Connection, options: Options) -> Result<Outcome, Failure> {
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
     let outcome = link::run(stdio, upstream, options).await.map_err(|error| broken("the session failed", &error))?;
-    let Outcome { cause, orphans, counts } = outcome;
-    tracing::info!(
-        %cause,
-        orphans,
-        to_server = counts.to_upstream,
-        to_client = counts.to_downstream,
-        kept_back = counts.quarantined,
-        "session ended"
-    );
+    log_end(&outcome.cause, outcome.orphans, outcome.counts);
     Ok(outcome)
 }
 
@@ -56,11 +51,7 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
     if outcome.is_clean() {
         return Ok(ExitCode::SUCCESS);
     }
-    let when = match outcome.orphans {
-        0 => "before the client was done".to_owned(),
-        1 => "with 1 request unanswered".to_owned(),
-        orphans => format!("with {orphans} requests unanswered"),
-    };
+    let when = super::too_early(outcome.orphans);
     Err(Failure::new(RUNTIME, format!("the server's connection ended {when}")))
 }
 
