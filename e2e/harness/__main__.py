@@ -102,7 +102,7 @@ def _bench(options: argparse.Namespace, build: Path, part: str) -> Bench:
 def _matrix(options: argparse.Namespace, build: Path) -> tuple[int, int]:
     """Everybody's clients in front of everybody's servers, over every link."""
     print("\nmatrix", flush=True)
-    planned = matrix.plan(options.links if options.shadowcat else [], options.clients)
+    planned = matrix.plan(options.links if options.shadowcat else [], options.clients, options.full)
     started = time.monotonic()
     matrix.run(planned, _bench(options, build, "matrix"), options.at_once)
     (build / "matrix.json").write_text(json.dumps(matrix.as_json(planned), indent=1) + "\n")
@@ -149,6 +149,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--links", metavar="LINK,…", type=_links, default=names, help=f"of {', '.join(names)}")
     parser.add_argument("--parts", metavar="PART", nargs="+", choices=PARTS, help=f"of {', '.join(PARTS)}")
     parser.add_argument("--clients", metavar="WORDS", nargs="+", default=[""], help="the matrix's clients named so")
+    parser.add_argument("--full", action="store_true", help="the matrix with what several of its cells show alike")
     parser.add_argument("--at-once", metavar="N", type=int, default=2, help="cells of the matrix that run at once")
     parser.add_argument("--matrix-deadline", metavar="S", type=float, default=400.0, help="the same for the matrix")
     parser.add_argument("--list", action="store_true", help="print the checks and what each one shows")

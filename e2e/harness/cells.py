@@ -48,7 +48,7 @@ LINKS = [
 #: The stream on which each server says where it listens, and how.
 SAYS_WHERE = {"dual": ("stdout", rb"^(\d+)$"), "everything": ("stderr", rb"^listening on port (\d+)")}
 #: How long `mux` keeps a session whose client has just left: longer than any client is silent between two requests.
-SESSION_IDLE = "10s"
+SESSION_IDLE = "5s"
 DIRECT = {kind: Link(f"direct-{kind}", kind, kind, through=False) for kind in ("stdio", "http", "sse")}
 
 
