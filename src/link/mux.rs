@@ -192,19 +192,20 @@ impl Mux {
     /// The way to the child that serves this modern client.
     fn shared_child(&self, client: Client) -> Result<mpsc::Sender<Order>, Reason> {
         let options = &self.parts.options;
-        let (orders, new) = self.shared.find_or_insert(client, options.max_children).map_err(|limit| {
+        let (way, new) = self.shared.find_or_insert(client, options.max_children).map_err(|limit| {
             let what = format!("{limit} children are running");
             Reason::Overloaded { what, retry_after: RETRY_AFTER }
         })?;
         if let Some((received, place)) = new {
             let sharing = Sharing::new(options, clock::now().into_std());
-            let host = Host::new(Arc::clone(&self.parts), received, Book::Shared(Some(Box::new(sharing))));
+            let host =
+                Host::new(Arc::clone(&self.parts), received, way.end.clone(), Book::Shared(Some(Box::new(sharing))));
             self.tasks.spawn(async move {
                 host.run().await;
                 drop(place);
             });
         }
-        Ok(orders)
+        Ok(way.orders)
     }
 
     /// A new session and the way to its child. For HTTP+SSE, `endpoint` makes the URI to post to of the id.
@@ -215,19 +216,19 @@ impl Mux {
         let options = &self.parts.options;
         let overloaded = |what: String| Reason::Overloaded { what, retry_after: RETRY_AFTER };
         let id = McpSessionId::mint().map_err(|error| overloaded(error.to_string()))?;
-        let (orders, new) = self
+        let (way, new) = self
             .sessions
             .find_or_insert(id, options.max_sessions)
             .map_err(|limit| Reason::TooManySessions { limit, retry_after: RETRY_AFTER })?;
         if let Some((received, place)) = new {
             let owning = Owning::new(options, endpoint.map(|endpoint| endpoint(id)), clock::now().into_std());
-            let host = Host::new(Arc::clone(&self.parts), received, Book::Owned(Box::new(owning)));
+            let host = Host::new(Arc::clone(&self.parts), received, way.end.clone(), Book::Owned(Box::new(owning)));
             self.tasks.spawn(async move {
                 host.run().await;
                 drop(place);
             });
         }
-        Ok((id, orders))
+        Ok((id, way.orders))
     }
 }
 

@@ -9,6 +9,7 @@ mod listener;
 use std::{io, pin::pin, process::ExitCode};
 
 use futures::future::{Either, select};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shadowcat::{
     link::{
         endpoint::{self, Endpoint, Link},
@@ -64,6 +65,8 @@ async fn served(plan: Plan, upstream: Upstream, log: &Log, format: LogFormat) ->
             Link::Mux(Mux::new(server.command, keeper, log.server_lines(server.name), options))
         }
     };
+    // Behind the keeper, so that children are given the limit that we were.
+    raise_descriptor_limit();
     let drain = CancellationToken::new();
     let Plan { address, path, config, scheme, has_legacy_sse } = plan;
     let endpoint = Endpoint::new(path.clone(), link, drain.clone());
@@ -129,6 +132,15 @@ fn relay(args: &ProxyArgs) -> Result<Link, Failure> {
         relay = relay.with_two_endpoints().map_err(without_secret)?;
     }
     Ok(Link::Relay(Box::new(relay), upstream))
+}
+
+/// A session takes three descriptors and a connection one. The usual limit of 1024, which every process may
+/// raise, is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, ?limit, "the limit on descriptors stays");
+    }
 }
 
 fn broken(what: &str, error: &io::Error) -> Failure {

@@ -20,6 +20,7 @@ use super::{
     ChildSharing, Client, Mux,
     child_io::elements_copy,
     host::{Order, Post},
+    hosts::Way,
     lanes::{Opening, Seat},
     sharing::reply_to,
 };
@@ -55,7 +56,7 @@ impl Mux {
         let answered = match *request.method() {
             Method::POST => self.post(request, peer).await,
             Method::GET => self.get(&request).await,
-            Method::DELETE => self.delete(&request).await,
+            Method::DELETE => self.delete(&request),
             _ => Err(Reply::without_id(Reason::MethodNotAllowed { allowed: ALLOWED })),
         };
         answered.unwrap_or_else(|reply| refused(&reply))
@@ -82,9 +83,9 @@ impl Mux {
         }
         let query = request.uri().query().unwrap_or_default();
         let id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
-        let orders = id.and_then(|id| McpSessionId::parse(id.as_bytes())).and_then(|id| self.sessions.find(&id));
-        let taken = match orders {
-            Some(orders) => self.legacy_post(request, &orders).await,
+        let way = id.and_then(|id| McpSessionId::parse(id.as_bytes())).and_then(|id| self.sessions.find(&id));
+        let taken = match way {
+            Some(Way { orders, .. }) => self.legacy_post(request, &orders).await,
             None => Err(Reply::without_id(Reason::SessionNotFound)),
         };
         taken.unwrap_or_else(|reply| refused(&reply))
@@ -115,7 +116,7 @@ impl Mux {
                 return Ok(response);
             }
             Class::LegacyRunning { .. } if !facts.has_session() => return Err(refused(Reason::SessionRequired)),
-            Class::LegacyRunning { .. } => self.session(&post.headers).map_err(refused)?,
+            Class::LegacyRunning { .. } => self.session(&post.headers).map_err(refused)?.orders,
             Class::LegacyBare => return Err(refused(Reason::SessionRequired)),
         };
         ask(&orders, post, presence, opening).await
@@ -123,7 +124,7 @@ impl Mux {
 
     async fn get(&self, request: &Request) -> Result<Response, Reply> {
         let headers = request.headers();
-        let orders = self.legacy_session(headers)?;
+        let Way { orders, .. } = self.legacy_session(headers)?;
         if !accepts(headers, "text", "event-stream") {
             return Err(Reply::without_id(Reason::NotAcceptable { required: EVENT_STREAM }));
         }
@@ -131,15 +132,13 @@ impl Mux {
         listen(&orders, last).await
     }
 
-    async fn delete(&self, request: &Request) -> Result<Response, Reply> {
-        let orders = self.legacy_session(request.headers())?;
-        // A session that ends at this moment is deleted too.
-        let _ = orders.send(Order::Delete).await;
+    fn delete(&self, request: &Request) -> Result<Response, Reply> {
+        self.legacy_session(request.headers())?.end.cancel();
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
     /// The session of a GET or DELETE. In the modern era there are neither (mcp-rules §2.3).
-    fn legacy_session(&self, headers: &HeaderMap) -> Result<mpsc::Sender<Order>, Reply> {
+    fn legacy_session(&self, headers: &HeaderMap) -> Result<Way, Reply> {
         let facts = Facts::of(headers).map_err(|mismatch| Reply::without_id(mismatch.into()))?;
         // Rule G14: a session header says nothing there.
         if facts.version().is_some_and(|version| version.era() == Some(Era::Modern)) {
@@ -151,7 +150,7 @@ impl Mux {
         self.session(headers).map_err(Reply::without_id)
     }
 
-    fn session(&self, headers: &HeaderMap) -> Result<mpsc::Sender<Order>, Reason> {
+    fn session(&self, headers: &HeaderMap) -> Result<Way, Reason> {
         let id = headers.get(MCP_SESSION_ID).and_then(|id| McpSessionId::parse(id.as_bytes()));
         id.and_then(|id| self.sessions.find(&id)).ok_or(Reason::SessionNotFound)
     }

@@ -20,6 +20,8 @@ use tokio::{
     time::sleep,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     Parts,
     book::Book,
@@ -41,8 +43,6 @@ pub(super) enum Order {
     Post(Box<Post>),
     /// Send what belongs on a listening stream here; after this event, if the client says which it saw last.
     Listen { last_event_id: Option<HeaderValue>, seat: Seat },
-    /// The client wants no more of this session.
-    Delete,
 }
 
 /// A message a client posted.
@@ -59,6 +59,8 @@ pub(super) struct Post {
 pub(super) struct Host {
     parts: Arc<Parts>,
     orders: mpsc::Receiver<Order>,
+    /// Cancelled when the client wants no more of this session.
+    end: CancellationToken,
     book: Book,
     lanes: Lanes,
     keys: StreamKeys,
@@ -83,11 +85,12 @@ struct Running {
 }
 
 impl Host {
-    pub(super) fn new(parts: Arc<Parts>, orders: mpsc::Receiver<Order>, book: Book) -> Self {
+    pub(super) fn new(parts: Arc<Parts>, orders: mpsc::Receiver<Order>, end: CancellationToken, book: Book) -> Self {
         let ladder = Ladder::new(parts.options.shutdown);
         Self {
             parts,
             orders,
+            end,
             book,
             lanes: Lanes::default(),
             keys: StreamKeys::new(),
@@ -148,6 +151,7 @@ impl Host {
             // its stderr from being drained.
             tokio::select! {
                 () = stop.cancelled(), if !self.ladder.is_started() => self.end_child(&mut child),
+                () = self.end.cancelled(), if !self.ladder.is_started() => self.book.retire(&mut self.effects),
                 () = hurry.cancelled(), if !self.is_hurried => self.hurry(&mut child),
                 () = &mut alarm, if due.is_some() => self.handle_due(&mut child, nursery).await,
                 departed = self.lanes.departed() => self.leave(departed, Leaving::ClientGone),
@@ -211,7 +215,6 @@ impl Host {
                 }
             }
             Order::Listen { last_event_id, seat } => self.listen(last_event_id, seat, now),
-            Order::Delete => self.book.retire(&mut self.effects),
         }
     }
 
@@ -254,8 +257,8 @@ impl Host {
             self.lanes.open_events(key, Some(first), now);
         }
         self.book.handle_time(now, &mut self.effects);
-        // An order that waits already ends the idleness.
-        if self.book.is_idle(now) && self.orders.is_empty() {
+        // An order that waits already ends the idleness, unless it waits for a child that reads nothing.
+        if self.book.is_idle(now) && (self.orders.is_empty() || child.io.is_backed_up()) {
             tracing::info!(pid = %child.id, "the server was without a client for too long");
             self.book.retire(&mut self.effects);
         }
@@ -427,7 +430,6 @@ fn refuse(order: Order, reason: Reason) {
         Order::Listen { seat, .. } => {
             let _ = seat.answer.send(Opening::Refused(Reply::without_id(reason)));
         }
-        Order::Delete => {}
     }
 }
 
