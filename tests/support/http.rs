@@ -126,8 +126,9 @@ impl Conn {
     /// A POST of JSON, with these headers more, each with its line end.
     pub(crate) fn post(&mut self, headers: &str, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
-        self.send(format!("{}content-length: {}\r\n\r\n", post_head(headers), body.len()));
-        self.send(body);
+        let head = format!("{}content-length: {}\r\n\r\n", post_head(headers), body.len());
+        // In one write: what its head gives away may be refused, and the connection closed, before its body is sent.
+        self.send([head.as_bytes(), body].concat());
     }
 
     /// An answer of 200, the last one on this connection.
