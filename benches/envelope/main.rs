@@ -2,7 +2,8 @@
 //!
 //! Criterion measures our ways (and a filter may be given); then every way is measured on every load in interleaved
 //! rounds, and a table of ns, GB/s, allocations and ratios is printed. `-- table` prints the table only,
-//! `-- table LOAD WAY` those whose names contain the words.
+//! `-- table LOAD WAY` those whose names contain the words. `-- profile LOAD WAY [PASSES]` runs one way, named in
+//! full, over one load and nothing else, for `valgrind --tool=callgrind --toggle-collect='*profile_pass*'`.
 //!
 //! sonic-rs is here for its speed only: on deep nesting it aborts the process (no depth guard), so it
 //! cannot stand before peers one does not trust.
@@ -78,6 +79,10 @@ fn main() {
         })
         .collect();
     let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "profile") {
+        profile(prepared, args.get(at + 1..).unwrap_or_default());
+        return;
+    }
     if !args.iter().any(|arg| arg == "table") {
         criterion(&prepared);
     }
@@ -110,6 +115,27 @@ fn criterion(prepared: &[Prepared]) {
         group.finish();
     }
     criterion.final_summary();
+}
+
+/// Some passes of one way over one load, to have their instructions counted. The first pass, which allocates and
+/// asks what the processor can do, is not among them.
+fn profile(prepared: Vec<Prepared>, names: &[String]) {
+    let [wanted_load, wanted_way, passes @ ..] = names else { return };
+    let Some(mut load) = prepared.into_iter().find(|load| load.name == wanted_load) else { return };
+    let Some(mut way) = ways::all().into_iter().find(|way| way.name == wanted_way) else { return };
+    let passes = passes.first().and_then(|passes| passes.parse().ok()).unwrap_or(1);
+    for (bytes, len) in &mut load.frames {
+        black_box((way.run)(bytes, *len));
+    }
+    (0..passes).for_each(|_| profile_pass(&mut load, &mut way));
+    println!("{} messages of {} bytes, {passes} times", load.frames.len(), load.bytes);
+}
+
+#[inline(never)]
+fn profile_pass(load: &mut Prepared, way: &mut ways::Way) {
+    for (bytes, len) in &mut load.frames {
+        black_box((way.run)(black_box(bytes), *len));
+    }
 }
 
 /// Every way on every load: the second smallest of some interleaved rounds.
