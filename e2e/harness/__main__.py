@@ -151,7 +151,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", metavar="WORDS", nargs="+", default=[""], help="the matrix's clients named so")
     parser.add_argument("--full", action="store_true", help="the matrix with what several of its cells show alike")
     parser.add_argument("--at-once", metavar="N", type=int, default=2, help="cells of the matrix that run at once")
-    parser.add_argument("--matrix-deadline", metavar="S", type=float, default=400.0, help="the same for the matrix")
+    parser.add_argument("--matrix-deadline", metavar="S", type=float, default=540.0, help="the same for the matrix")
     parser.add_argument("--list", action="store_true", help="print the checks and what each one shows")
     parser.add_argument("--self-test", action="store_true", help="check the checks with a stand-in that has faults")
     return parser.parse_args()
