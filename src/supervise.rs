@@ -12,7 +12,12 @@ pub mod keeper;
 pub mod ladder;
 pub mod server_log;
 
-use std::{ffi::OsString, fmt, io, path::PathBuf};
+use std::{
+    env,
+    ffi::OsString,
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 /// A server to start: its program, arguments and surroundings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,6 +86,21 @@ impl Command {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
+
+    /// Whether the program is there, as far as looking for it tells: whether it can be started is only known
+    /// once it was.
+    #[must_use]
+    pub fn is_found(&self) -> bool {
+        let program = Path::new(&self.program);
+        if program.components().count() > 1 {
+            let from = self.cwd.as_deref().unwrap_or_else(|| Path::new(""));
+            return from.join(program).is_file();
+        }
+        let own = self.env.iter().rev().find(|(key, _)| key == "PATH").map(|(_, value)| value.clone());
+        let inherited = || if self.env_clear { None } else { env::var_os("PATH") };
+        let Some(path) = own.or_else(inherited) else { return true };
+        env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    }
 }
 
 impl ChildId {
@@ -111,5 +131,24 @@ impl fmt::Display for ExitStatus {
             Self::Code(code) => write!(f, "status {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_is_looked_for_where_it_would_be_started_from() {
+        let own = env::current_exe().unwrap();
+        assert!(Command::new("sh").is_found() && Command::new(&own).is_found());
+        assert!(!Command::new("no-such-program-4711").is_found());
+        assert!(!Command::new("/nowhere/sh").is_found());
+        let mut here = Command::new(Path::new(".").join(own.file_name().unwrap()));
+        here.cwd = own.parent().map(Path::to_owned);
+        assert!(here.is_found());
+        let mut elsewhere = Command::new("sh");
+        elsewhere.env.push(("PATH".into(), "/nowhere".into()));
+        assert!(!elsewhere.is_found());
     }
 }

@@ -41,6 +41,25 @@ fn server_that_cannot_be_started_is_an_error_each_time() {
     }
 }
 
+/// Never by a message of our own: by what runs, what is found, and how the last start went.
+#[test]
+fn readiness_is_whether_a_child_runs_or_could() {
+    let ready = |mux: &Mux| mux.send(&Request::get().at("/readyz")).status;
+    assert_eq!(ready(&Mux::of_server(&QUICK, &["/nonexistent/server"])), 503);
+    assert_eq!(ready(&Mux::of_server(&QUICK, &["no-such-program-4711"])), 503);
+    let mux = Mux::start(&QUICK);
+    assert_eq!(ready(&mux), 200);
+    assert!(mux.pids().is_empty(), "being asked whether it is ready starts nothing");
+    // A file that is found, and is no program.
+    let here = temp::TempDir::new().unwrap();
+    let plain = here.join("plain");
+    std::fs::write(&plain, "no program").unwrap();
+    let mux = Mux::of_server(&QUICK, &[plain.to_str().unwrap()]);
+    assert_eq!(ready(&mux), 200);
+    assert_refused(mux.send(&call("1", "echo", "{}").modern()), 502, -32603, &json!(1));
+    assert_eq!(ready(&mux), 503);
+}
+
 #[test]
 fn server_that_ends_at_once_is_an_error_each_time() {
     let mux = Mux::of_server(&QUICK, &["sh", "-c", "exit 7"]);

@@ -162,11 +162,11 @@ impl Mux {
         Self { parts: Arc::new(parts), sessions: Hosts::new(), shared: Hosts::new(), tasks: TaskTracker::new() }
     }
 
-    /// Whether a child runs, or could be started the last time one was.
+    /// Whether a child runs, or one could be started: its program is found, and the last start did not fail.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let Health { running, has_failed } = &self.parts.health;
-        running.load(Ordering::Relaxed) > 0 || !has_failed.load(Ordering::Relaxed)
+        running.load(Ordering::Relaxed) > 0 || (!has_failed.load(Ordering::Relaxed) && self.parts.command.is_found())
     }
 
     /// Ends every child and waits until all are reaped. Takes no more exchanges.
