@@ -13,13 +13,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use shadowcat_codecs::envelope::{BatchElement, Envelope};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
-
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -266,7 +265,10 @@ impl Host {
 
     async fn handle_due(&mut self, child: &mut Running, nursery: &Nursery) {
         let now = now();
-        if child.linger_due.is_some_and(|due| due <= now) {
+        if child.linger_due.is_some_and(|due| due <= now) && self.lanes.is_stalled() {
+            // Nothing is read for the sake of a slow client, and what the server wrote may still be in its pipe.
+            child.linger_due = Some(now + LINGER);
+        } else if child.linger_due.is_some_and(|due| due <= now) {
             tracing::warn!(pid = %child.id, "the server has exited, but a process it left behind holds its stdout");
             child.linger_due = None;
             child.io.abandon();
@@ -321,7 +323,7 @@ impl Host {
                     let mut message = bytes::BytesMut::new();
                     reply.write(&mut message);
                     let pieces = message.freeze().into();
-                    let (status, ends_session) = (super::sharing::OK, false);
+                    let (status, ends_session) = (StatusCode::OK, false);
                     self.deliver(to, Letter { pieces, event: None, is_last: true, status, ends_session }, now);
                 } else {
                     self.lanes.refuse(to, reply);

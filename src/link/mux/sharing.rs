@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use shadowcat_codecs::{
     Frame,
     envelope::{BatchElement, Envelope, Kind},
@@ -181,7 +181,10 @@ impl Sharing {
     fn learn(&mut self, frame: &[u8]) {
         let learned = self.tools.learn(frame);
         for invalid in &learned.invalid {
-            tracing::warn!(?invalid, "a tool's x-mcp-header is not valid; it is called without the header");
+            tracing::warn!(
+                ?invalid,
+                "a tool's x-mcp-header is not valid; its calls are not held against such a header"
+            );
         }
     }
 
@@ -211,6 +214,3 @@ pub(super) fn reply_to(frame: &[u8], envelope: &Envelope, reason: Reason) -> Rep
         _ => Reply::without_id(reason),
     }
 }
-
-/// The status of a message that is no error of the modern era.
-pub(super) const OK: StatusCode = StatusCode::OK;
