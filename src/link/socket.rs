@@ -6,7 +6,6 @@
 //! no process to push, and no exit status to tell; that is [`super::stdio`].
 
 use std::{
-    fmt,
     future::{pending, poll_fn},
     io,
     time::{Duration, Instant},
@@ -15,6 +14,7 @@ use std::{
 use shadowcat_codecs::Limits;
 use tokio::time::sleep_until;
 
+pub use super::stdio::Cause;
 use super::{
     pipe::{Event, Pipe},
     signals::{Stops, Told},
@@ -47,18 +47,6 @@ pub struct Outcome {
     pub orphans: usize,
     /// What crossed.
     pub counts: Counts,
-}
-
-/// What ended a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The client ended its stream, or went away.
-    Client,
-    /// The server ended its stream, or went away, while the client still wanted something.
-    Server,
-    /// We were told to stop.
-    Stopped,
 }
 
 /// The loop's state, beside the pipe's.
@@ -238,14 +226,4 @@ async fn until(due: Option<Instant>) {
 
 fn now() -> Instant {
     clock::now().into_std()
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "the client ended",
-            Self::Server => "the server ended",
-            Self::Stopped => "we were told to stop",
-        })
-    }
 }

@@ -68,9 +68,9 @@ pub struct Outcome {
 pub enum Cause {
     /// The client ended its stream, or went away.
     Client,
-    /// The server exited, or closed its end, while the client still wanted something.
+    /// The server exited, or ended its stream, while the client still wanted something.
     Server,
-    /// We were told to stop by a signal.
+    /// We were told to stop.
     Stopped,
 }
 
