@@ -10,7 +10,8 @@
 //! | [`transport`] | stdio, pipes, memory | messages |
 //! | [`supervise`] | children: start, shutdown ladder, the keeper | what they say |
 //! | [`link`] | where two sides meet | |
-//! | [`telemetry`] | the log, on stderr | payloads |
+//! | [`telemetry`] | the log on stderr, the counters | payloads |
+//! | [`budget`], [`resources`] | what a process has once | |
 //!
 //! # The path of a byte
 //!
@@ -26,8 +27,10 @@
 //! A program that starts children through [`supervise::keeper`] must call
 //! [`supervise::keeper::run_if_keeper`] first thing in `main`.
 
+pub mod budget;
 pub mod clock;
 pub mod link;
+pub mod resources;
 pub mod session;
 pub mod supervise;
 pub mod telemetry;

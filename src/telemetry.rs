@@ -5,6 +5,8 @@
 //! for room in the queue, but not for ever: a reader that takes nothing for [`PATIENCE`] loses lines, which
 //! are counted, instead of stopping the server.
 
+pub mod metrics;
+
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::{

@@ -16,7 +16,10 @@ mod stopping;
 
 use std::{process::ExitCode, time::Duration};
 
-use shadowcat::transport::{http::Client, listen::Address};
+use shadowcat::{
+    resources::Resources,
+    transport::{http::Client, listen::Address},
+};
 use tokio::runtime::{self, Runtime};
 
 use super::{
@@ -54,6 +57,11 @@ fn client(args: &ProxyArgs) -> Result<Client, Failure> {
     let Some(ServerAddr::Url(url)) = &args.url else { return Err(Failure::new(USAGE, "no URL of a server")) };
     let config = args.upstream.client_config(url)?;
     Client::new(config).map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))
+}
+
+/// What the sessions of this process share. To be called once.
+fn resources(_: &ProxyArgs) -> Resources {
+    Resources::default()
 }
 
 /// How long connecting to a server's socket may take.

@@ -69,6 +69,7 @@ use super::{
 };
 use crate::{
     clock,
+    resources::Resources,
     session::{Counts, Reason, Reply, Session, StreamKey, dialed::Dialed},
     transport::{
         Reader, Writer,
@@ -77,7 +78,7 @@ use crate::{
 };
 
 /// What a session of this link is held to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The maxima of frames and envelopes.
     pub limits: Limits,
@@ -86,6 +87,8 @@ pub struct Options {
     pub max_pending: usize,
     /// How long answers are awaited after the end of the client's stream; for ever if `None`.
     pub drain: Option<Duration>,
+    /// What the session shares with the process.
+    pub resources: Resources,
 }
 
 /// How a session ended.
@@ -224,13 +227,13 @@ impl Dial {
         let limits = options.limits;
         Self {
             client: Arc::new(client),
-            options,
             intake: Intake::new(reader, limits),
             outbox: Outbox::new(writer),
             parser: EnvelopeParser::new(limits),
             oversized: Oversized::default(),
             // The server may ask as much as the client.
             session: Session::new(options.max_pending.saturating_mul(2)),
+            options,
             dialed: Dialed::default(),
             mode: Mode::Streamable,
             phase: Phase::Running,

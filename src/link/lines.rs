@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock,
+    resources::Resources,
     session::{Reason, Session, StreamKey},
     supervise::{Command, keeper::Keeper, ladder::Times},
     telemetry::ServerLines,
@@ -40,7 +41,7 @@ pub struct Lines {
 }
 
 /// What sessions are held to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LinesOptions {
     /// The maxima of frames and envelopes.
@@ -55,6 +56,8 @@ pub struct LinesOptions {
     pub start_timeout: Duration,
     /// How long what clients have asked may take once we were told to stop.
     pub drain_timeout: Duration,
+    /// What sessions share with the process.
+    pub resources: Resources,
 }
 
 /// What every session needs.
@@ -83,6 +86,7 @@ impl LinesOptions {
             shutdown: Times::default(),
             start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            resources: Resources::default(),
         }
     }
 }
@@ -138,7 +142,7 @@ impl Lines {
                     } else {
                         span.in_scope(|| tracing::warn!(limit = max_sessions, "too many sessions; turned away"));
                         let reason = Reason::TooManySessions { limit: max_sessions, retry_after: RETRY_AFTER };
-                        refusals.spawn(turn_away(connection, self.parts.options, reason).instrument(span));
+                        refusals.spawn(turn_away(connection, self.parts.options.clone(), reason).instrument(span));
                     }
                 }
             }
@@ -192,7 +196,7 @@ impl Parts {
         match Box::pin(run).await {
             Ok(None) => {}
             // No server came about, and whoever asks is told.
-            Ok(Some(reason)) => return turn_away(connection, self.options, reason).await,
+            Ok(Some(reason)) => return turn_away(connection, self.options.clone(), reason).await,
             Err(error) => tracing::error!(%error, "the session failed"),
         }
         connection.linger(LINGER).await;
@@ -217,8 +221,8 @@ impl Parts {
             Err(_) => return failed(format!("the server was not started within {limit:?}")),
         };
         tracing::info!(pid = %child.id, "server started");
-        let LinesOptions { limits, max_pending, shutdown, .. } = self.options;
-        let options = stdio::Options { limits, max_pending, shutdown, drain: None };
+        let LinesOptions { limits, max_pending, shutdown, resources, .. } = self.options.clone();
+        let options = stdio::Options { limits, max_pending, shutdown, drain: None, resources };
         let mut lines = log.clone();
         let log = async move |line: &[u8]| lines.pass(line).await;
         let carer = Carer::Nursery(nursery.clone(), exit);
@@ -242,8 +246,8 @@ impl Parts {
                 return Ok(Some(Reason::ServerUnreachable { what: error.to_string(), url: target.to_string() }));
             }
         };
-        let LinesOptions { limits, max_pending, shutdown, .. } = self.options;
-        let options = socket::Options { limits, max_pending, grace: shutdown.grace, drain: None };
+        let LinesOptions { limits, max_pending, shutdown, resources, .. } = self.options.clone();
+        let options = socket::Options { limits, max_pending, grace: shutdown.grace, drain: None, resources };
         let outcome = socket::serve(connection.halves()?, upstream, options, drain.stops()).await?;
         let socket::Outcome { cause, orphans, counts } = outcome;
         if !outcome.is_clean() {
@@ -255,8 +259,8 @@ impl Parts {
 
     /// A session with a server over HTTP, which answers by itself when that cannot be reached.
     async fn with_http(&self, connection: &Connection, client: &Client, drain: Drain) -> io::Result<Option<Reason>> {
-        let LinesOptions { limits, max_pending, .. } = self.options;
-        let options = dial::Options { limits, max_pending, drain: None };
+        let LinesOptions { limits, max_pending, resources, .. } = self.options.clone();
+        let options = dial::Options { limits, max_pending, drain: None, resources };
         let outcome = dial::serve(connection.halves()?, client.clone(), options, drain.stops()).await;
         let is_clean = outcome.is_clean();
         let dial::Outcome { cause, orphans, counts } = outcome;

@@ -47,6 +47,7 @@ use self::{
 use super::{nursery::Nursery, relay::HeaderCheck};
 use crate::{
     clock,
+    resources::Resources,
     session::{McpSessionId, Reason},
     supervise::{Command, keeper::Keeper, ladder::Times},
     telemetry::ServerLines,
@@ -64,7 +65,7 @@ pub struct Mux {
 }
 
 /// What a mux is held to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MuxOptions {
     /// The maxima of frames and envelopes.
@@ -85,6 +86,8 @@ pub struct MuxOptions {
     pub header_check: HeaderCheck,
     /// Who shares a child, of the modern era.
     pub sharing: ChildSharing,
+    /// What sessions share with the process.
+    pub resources: Resources,
 }
 
 /// Who shares a child, of the modern era.
@@ -145,6 +148,7 @@ impl MuxOptions {
             // The child sees no headers, so nobody else can check them.
             header_check: HeaderCheck::Strict,
             sharing: ChildSharing::default(),
+            resources: Resources::default(),
         }
     }
 }

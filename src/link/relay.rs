@@ -27,6 +27,7 @@ use shadowcat_codecs::Limits;
 use tokio::sync::oneshot;
 
 use crate::{
+    resources::Resources,
     session::{Reason, Reply},
     transport::http::{
         Body, Client, Incoming, Request, RequestBody, Response, SendError,
@@ -66,6 +67,8 @@ pub struct Options {
     pub header_check: HeaderCheck,
     /// How clients name us, if they log in with OAuth.
     pub public_url: Option<Uri>,
+    /// What it shares with the process.
+    pub resources: Resources,
 }
 
 /// What is done about a request whose mirrored headers do not say what its body says, or that is no JSON, or that

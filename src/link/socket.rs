@@ -21,12 +21,13 @@ use super::{
 };
 use crate::{
     clock,
+    resources::Resources,
     session::{Counts, Reason, Session, StreamKey},
     transport::{Reader, Writer, connection::Connection},
 };
 
 /// What a session of this link is held to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The maxima of frames and envelopes.
     pub limits: Limits,
@@ -36,6 +37,8 @@ pub struct Options {
     pub grace: Duration,
     /// How long answers are awaited after the end of the client's stream; for ever if `None`.
     pub drain: Option<Duration>,
+    /// What the session shares with the process.
+    pub resources: Resources,
 }
 
 /// How a session ended.

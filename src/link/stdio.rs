@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     clock,
+    resources::Resources,
     session::{Counts, Reason, Session, StreamKey},
     supervise::{
         ChildId, ExitStatus,
@@ -37,7 +38,7 @@ use crate::{
 };
 
 /// What a session of this link is held to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The maxima of frames and envelopes.
     pub limits: Limits,
@@ -47,6 +48,8 @@ pub struct Options {
     pub shutdown: Times,
     /// How long answers are awaited after the end of the client's stream; for ever if `None`.
     pub drain: Option<Duration>,
+    /// What the session shares with the process.
+    pub resources: Resources,
 }
 
 /// How a session ended.

@@ -16,6 +16,7 @@ use shadowcat::{
         mux::{Mux, MuxOptions},
         relay::{self, Relay},
     },
+    resources::Resources,
     supervise::keeper::Keeper,
     telemetry::{Log, LogFormat},
     transport::http::Listener,
@@ -41,13 +42,15 @@ enum Upstream {
 /// Serves until told to stop.
 pub(crate) fn run(mut args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
-    let plan = Plan::new(&args.listen, args.drain_timeout)?;
+    let resources = super::resources(&args);
+    let mut plan = Plan::new(&args.listen, args.drain_timeout)?;
+    plan.config.resources = resources.clone();
     let upstream = match command::take(&mut args) {
         Some(server) => {
-            let options = mux_options(&args, &server)?;
+            let options = mux_options(&args, &server, resources)?;
             Upstream::Command(server, options)
         }
-        None => Upstream::Url(relay(&args)?),
+        None => Upstream::Url(relay(&args, resources)?),
     };
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
@@ -105,9 +108,10 @@ async fn close(endpoint: &Endpoint, signals: &mut Signals) -> io::Result<()> {
     }
 }
 
-fn mux_options(args: &ProxyArgs, server: &Server) -> Result<MuxOptions, Failure> {
+fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Result<MuxOptions, Failure> {
     let mut options = MuxOptions::new(frame_limits(args.max_frame_len)?);
     let sessions = &args.listen.sessions;
+    options.resources = resources;
     options.max_pending = args.max_pending;
     options.shutdown = server.shutdown;
     options.start_timeout = sessions.start_timeout.unwrap_or(options.start_timeout);
@@ -119,10 +123,11 @@ fn mux_options(args: &ProxyArgs, server: &Server) -> Result<MuxOptions, Failure>
     Ok(options)
 }
 
-fn relay(args: &ProxyArgs) -> Result<Link, Failure> {
+fn relay(args: &ProxyArgs, resources: Resources) -> Result<Link, Failure> {
     let client = super::client(args)?;
     let upstream = endpoint::Upstream::new(client.url());
     let mut options = relay::Options::default();
+    options.resources = resources;
     options.limits = frame_limits(args.max_frame_len)?;
     options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
     options.public_url.clone_from(&args.upstream.public_url);

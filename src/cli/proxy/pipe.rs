@@ -45,7 +45,13 @@ impl Plan {
             return Err(Failure::new(USAGE, "no server to start"));
         };
         let (max_pending, drain) = (args.max_pending, args.drain_timeout);
-        let options = Options { limits: frame_limits(args.max_frame_len)?, max_pending, shutdown, drain };
+        let options = Options {
+            limits: frame_limits(args.max_frame_len)?,
+            max_pending,
+            shutdown,
+            drain,
+            resources: super::resources(&args),
+        };
         Ok(Self { command, name, options })
     }
 }
@@ -57,7 +63,7 @@ async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
     let mut lines = log.server_lines(plan.name.clone());
     let lines = async move |line: &[u8]| lines.pass(line).await;
-    let outcome = link::run(stdio, &mut keeper, child, lines, plan.options).await;
+    let outcome = link::run(stdio, &mut keeper, child, lines, plan.options.clone()).await;
     // Also when the session failed: nothing stays behind.
     let finished = keeper.finish();
     let outcome = outcome.map_err(|error| broken("the session failed", &error))?;

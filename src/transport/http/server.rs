@@ -20,7 +20,10 @@ use super::{
     guard::{Guard, Place},
     tls::Identity,
 };
-use crate::transport::listen::{Address, Listening};
+use crate::{
+    resources::Resources,
+    transport::listen::{Address, Listening},
+};
 pub use request_body::RequestBody;
 
 /// Who is at the other end of an exchange.
@@ -54,6 +57,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How long running exchanges may take once we were told to stop.
     pub drain_timeout: Duration,
+    /// What connections share with the process.
+    pub resources: Resources,
 }
 
 /// A bound socket that accepts HTTP connections.
@@ -76,6 +81,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(120),
             max_connections: 1024,
             drain_timeout: Duration::from_secs(10),
+            resources: Resources::default(),
         }
     }
 }

@@ -1,0 +1,13 @@
+//! What a process has once, and every session in it uses.
+
+use crate::{budget::Budget, telemetry::metrics::Metrics};
+
+/// Handles to what a process has once: clones share it. The default is of its own: nobody else's count.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Resources {
+    /// The bytes of peers that are held.
+    pub budget: Budget,
+    /// What has happened, counted.
+    pub metrics: Metrics,
+}
