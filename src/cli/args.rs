@@ -8,11 +8,18 @@ mod upstream;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
-use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum,
+    builder::styling::{AnsiColor, Styles},
+};
+use clap_complete::Shell;
 use shadowcat::telemetry::LogFormat;
 use shadowcat_codecs::{Limits, line::LineEnds};
 
-use super::exit::{Failure, USAGE};
+use super::{
+    exit::{Failure, USAGE},
+    version,
+};
 use crate::filter::{Framing, JsonCheck, OnInvalid, Options, Output};
 use listen::ListenArgs;
 use server::ServerAddr;
@@ -20,7 +27,8 @@ use upstream::UpstreamArgs;
 
 /// Puts any MCP client in front of any MCP server and forwards the exact bytes.
 #[derive(Debug, Parser)]
-#[command(name = "shadowcat", version, max_term_width = 100, arg_required_else_help = false)]
+#[command(name = "shadowcat", version = version::SHORT, long_version = version::LONG)]
+#[command(max_term_width = 100, arg_required_else_help = false, styles = STYLES)]
 #[command(
     after_help = "Exit codes: 0 clean · 1 runtime · 2 server could not be started or reached · 64 usage · 78 configuration"
 )]
@@ -38,9 +46,18 @@ pub(crate) enum Task {
     Pipe(PipeArgs),
     /// Run a built-in server behind the proxy and a client through it, and show what crossed and its cost
     Demo(DemoArgs),
-    /// The built-in server of `demo`
-    #[command(name = "__demo-server", hide = true)]
-    DemoServer,
+    /// Write completions for a shell to stdout; its help says where they belong
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// The shell that is to complete
+        shell: Shell,
+    },
+    /// Write a page of the manual to stdout; to read it: shadowcat man proxy | man -l -
+    Man {
+        /// The command it is about, such as 'proxy'; without, the overview
+        #[arg(value_name = "COMMAND")]
+        of: Vec<String>,
+    },
 }
 
 /// Arguments of `shadowcat proxy`.
@@ -120,6 +137,24 @@ Examples:
   shadowcat proxy --listen unix:/run/user/1000/mcp.sock -- ./server      a child for each connection
   shadowcat proxy unix:/run/user/1000/mcp.sock                           a client on stdin for that
   shadowcat proxy --listen tcp:127.0.0.1:7000 https://mcp.example.com/mcp";
+
+/// Colours of help and errors, where they go to a terminal and `NO_COLOR` is not set.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default())
+    .error(AnsiColor::Red.on_default().bold())
+    .valid(AnsiColor::Green.on_default())
+    .invalid(AnsiColor::Yellow.on_default());
+
+const COMPLETIONS: &str = "\
+Where they belong:
+  bash         ~/.local/share/bash-completion/completions/shadowcat
+  zsh          a file named _shadowcat in a directory of $fpath
+  fish         ~/.config/fish/completions/shadowcat.fish
+  powershell   a line of $PROFILE: shadowcat completions powershell | Out-String | Invoke-Expression
+  elvish       a line of ~/.config/elvish/rc.elv: eval (shadowcat completions elvish | slurp)";
 
 /// Arguments of `shadowcat pipe`.
 #[derive(Debug, ClapArgs)]

@@ -12,6 +12,7 @@ use super::{
     report,
     server::{DIGESTS, Digest},
 };
+use crate::cli::DEMO_SERVER;
 
 /// A running server, or a proxy with a server behind it, and what was exchanged.
 pub(super) struct Client {
@@ -73,12 +74,12 @@ pub(super) fn session(out: &mut impl Write) -> io::Result<Session> {
 
 impl Client {
     pub(super) fn start_direct() -> io::Result<Self> {
-        Self::start(Command::new(env::current_exe()?).arg(SERVER))
+        Self::start(Command::new(env::current_exe()?).arg(DEMO_SERVER))
     }
 
     pub(super) fn start_through() -> io::Result<Self> {
         let this = env::current_exe()?;
-        Self::start(Command::new(&this).args(["proxy", "--"]).arg(&this).arg(SERVER))
+        Self::start(Command::new(&this).args(["proxy", "--"]).arg(&this).arg(DEMO_SERVER))
     }
 
     fn start(command: &mut Command) -> io::Result<Self> {
@@ -174,5 +175,3 @@ const PING: &str =
 
 /// Its length, for the report.
 pub(super) const PING_LEN: usize = PING.len();
-
-const SERVER: &str = "__demo-server";
