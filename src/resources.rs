@@ -11,3 +11,12 @@ pub struct Resources {
     /// What has happened, counted.
     pub metrics: Metrics,
 }
+
+impl Resources {
+    /// Everything that is counted, as Prometheus reads it.
+    #[must_use]
+    pub fn exposed(&self) -> String {
+        self.metrics.buffer.set((), self.budget.held());
+        self.metrics.text()
+    }
+}
