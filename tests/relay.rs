@@ -236,6 +236,18 @@ fn a_client_that_goes_within_its_request_ends_it_for_the_server() {
 }
 
 #[test]
+fn a_request_that_breaks_off_is_its_clients_fault_not_the_servers() {
+    for check in ["warn", "off"] {
+        let upstream = Upstream::start();
+        let proxy = Proxy::start(&["--header-check", check], &upstream);
+        let mut client = proxy.connect();
+        client.send(post_head("transfer-encoding: chunked\r\n\r\n2\r\n{\"\r\nno length\r\n"));
+        let (status, body) = refusal(&mut client);
+        assert_eq!((status, &body["error"]["code"]), (400, &json!(-32600)), "{body}");
+    }
+}
+
+#[test]
 fn a_proxy_that_is_killed_ends_both_sides() {
     let upstream = Upstream::start();
     let proxy = Proxy::start(&[], &upstream);

@@ -231,9 +231,6 @@ impl Relay {
             }
             check = HeaderCheck::Off;
         }
-        if check == HeaderCheck::Off && body.size_hint().exact().is_some() {
-            return Ok(Body::from(body));
-        }
         Ok(Body::boxed(Asked::new(body, check, self.options.limits, headers, refuse)))
     }
 

@@ -142,11 +142,19 @@ impl HttpBody for Asked {
             if this.body.is_end_stream() && this.is_judged && this.held.is_some() {
                 return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
             }
-            let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)?) else {
-                if let Err(reason) = this.judge() {
-                    return Poll::Ready(Some(Err(this.refuse(reason))));
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                // Or it would look as if the upstream had broken off.
+                Some(Err(error)) => {
+                    let what = format!("the body broke off: {error}");
+                    return Poll::Ready(Some(Err(this.refuse(Reason::InvalidRequest { what }))));
                 }
-                return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
+                None => {
+                    if let Err(reason) = this.judge() {
+                        return Poll::Ready(Some(Err(this.refuse(reason))));
+                    }
+                    return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
+                }
             };
             // Trailers belong to the connection, as `Trailer` and `TE` do.
             let Ok(chunk) = frame.into_data() else { continue };
