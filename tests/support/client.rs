@@ -193,6 +193,12 @@ impl Response {
         String::from_utf8(body).unwrap()
     }
 
+    /// The whole body, if it comes to its end.
+    pub(crate) fn read_all(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        self.body.read_to_end(&mut body).map(|_| body)
+    }
+
     /// The whole body, of a plain reply.
     pub(crate) fn json(self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");

@@ -104,7 +104,7 @@ impl Drop for Mux {
     }
 }
 
-fn fixture() -> PathBuf {
+pub(crate) fn fixture() -> PathBuf {
     let test = env::current_exe().unwrap();
     let fixture = test.ancestors().nth(2).unwrap().join("examples/fixture_server");
     assert!(fixture.exists(), "`cargo build --example fixture_server` first; `cargo test` without `--test` does it");

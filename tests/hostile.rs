@@ -1,0 +1,106 @@
+//! Hostile peers on every side of every link. Each does its worst once, by tables: what comes of it is a row's
+//! outcome, memory stays within a bound, a neighbour goes on being served, nothing panics, nothing is left.
+//!
+//! The real program as its own process, raw sockets as peers, real children. What a peer may cost over time is in
+//! `memory.rs`.
+
+#![cfg(target_os = "linux")]
+#![cfg(test)]
+
+#[path = "hostile/answers.rs"]
+mod answers;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/client.rs"]
+mod client;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/mux.rs"]
+mod mux;
+#[path = "hostile/requests.rs"]
+mod requests;
+#[path = "hostile/stage.rs"]
+mod stage;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/session.rs"]
+mod support;
+#[path = "support/temp.rs"]
+mod temp;
+#[path = "hostile/upstream.rs"]
+mod upstream;
+
+use std::{
+    io::{self, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use client::Request;
+use mux::{call, echoed};
+use stage::{OPTIONS, Stage};
+use support::{Launch, Session};
+use upstream::{Asked, NEIGHBOUR, Upstream};
+
+/// A proxy for HTTP clients, in front of what `server` names.
+fn listening(options: &[&str], server: &[&str]) -> (Session, SocketAddr) {
+    let listen = ["proxy", "--listen", "127.0.0.1:0"];
+    let mut session = Launch::new([&listen[..], &OPTIONS, options, server].concat()).start();
+    let line = session.stderr.line_with("listening on http://");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/mcp")).unwrap().parse().unwrap();
+    (session, address)
+}
+
+/// One right call to the fixture, by a client of 2026-07-28.
+fn echo(address: SocketAddr) {
+    let response = call("\"n\"", "echo", "[1]").modern().send(address);
+    assert_eq!((response.status, response.text()), (200, echoed("\"n\"", "[1]")));
+}
+
+#[test]
+fn hostile_http_clients_of_a_command() {
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let (session, address) = listening(&[], &["--", &fixture]);
+    let mut stage = Stage::new(session, move || echo(address));
+    requests::against_mux(&mut stage, address);
+    stage.end();
+}
+
+const RESULT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n\
+    {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}";
+
+/// One right call to a server that is over HTTP.
+fn ask(address: SocketAddr) {
+    let response = Request::post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).with(NEIGHBOUR, "yes").send(address);
+    assert_eq!((response.status, &*response.text()), (200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
+}
+
+fn answer_rightly(_: &Asked, stream: &mut TcpStream) -> io::Result<bool> {
+    stream.write_all(RESULT).map(|()| true)
+}
+
+#[test]
+fn hostile_http_clients_of_a_url() {
+    for check in ["warn", "strict"] {
+        let upstream = Upstream::start(answer_rightly);
+        let (session, address) = listening(&["--header-check", check], &[&upstream.url()]);
+        let mut stage = Stage::new(session, move || ask(address));
+        requests::against_relay(&mut stage, address, &upstream, check == "strict");
+        stage.end();
+    }
+}
+
+#[test]
+fn hostile_http_servers_of_an_http_client() {
+    let upstream = Upstream::start(answers::answer);
+    let (session, address) = listening(&[], &[&upstream.url()]);
+    let mut stage = Stage::new(session, move || ask(address));
+    answers::against_relay(&mut stage, address);
+    stage.end();
+}
+
+#[test]
+fn hostile_http_servers_of_a_client_that_speaks_lines() {
+    let upstream = Upstream::start(answers::answer);
+    let mut session = Launch::new([&["proxy"], &OPTIONS[..], &[&upstream.url()]].concat()).start();
+    answers::warm_up(&mut session);
+    let mut stage = Stage::alone(session);
+    answers::against_dial(&mut stage);
+    stage.end();
+}
