@@ -22,10 +22,11 @@
 //! | `"tell": "method"` | a request to the client, whose answer is not awaited |
 //! | `"line": "text"` · `"part": "text"` | writes text with · without a line end; `$ID`, `$TOKEN` are the call's |
 //! | `"error": {…}` · `"result": {…}` · `"big": 3` | ends with this error · this result · a result of 3 bytes of text |
+//! | `"stderr": "text"` | writes a line of text to stderr |
 //! | `"never": true` · `"exit": 3` | ends without an answer · ends this process |
 //!
 //! Environment: `FIXTURE_LOG` begins the name of a file that gets each line read, `FIXTURE_BANNER` is written
-//! at the start, `FIXTURE_VERSION` is answered to `initialize`, `FIXTURE_MUTE` answers it never, `FIXTURE_DEAF`
+//! at the start, `FIXTURE_STDERR` to stderr, `FIXTURE_VERSION` is answered to `initialize`, `FIXTURE_MUTE` answers it never, `FIXTURE_DEAF`
 //! ignores the end of the input.
 
 use std::{
@@ -114,6 +115,9 @@ struct Server {
 
 fn main() -> io::Result<ExitCode> {
     let mut server = Server::new()?;
+    if let Ok(complaint) = env::var("FIXTURE_STDERR") {
+        complain(&complaint)?;
+    }
     if let Ok(banner) = env::var("FIXTURE_BANNER") {
         server.write(&banner)?;
     }
@@ -133,6 +137,11 @@ fn main() -> io::Result<ExitCode> {
         thread::park();
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says something on stderr.
+fn complain(text: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "{text}")
 }
 
 impl Server {
@@ -343,6 +352,7 @@ impl Server {
             }
             "tell" => self.ask(text).map(drop),
             "line" => self.write(&spelled(call, text)),
+            "stderr" => complain(text),
             "part" => {
                 self.out.write_all(spelled(call, text).as_bytes())?;
                 self.out.flush()

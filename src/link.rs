@@ -23,6 +23,8 @@ pub mod mux;
 #[cfg(unix)]
 mod nursery;
 mod outbox;
+#[cfg(unix)]
+mod parting;
 pub mod pipe;
 mod refused;
 pub mod relay;

@@ -46,6 +46,10 @@ pub struct StreamKey(u64);
 pub struct Session {
     pending: Pending,
     counts: Counts,
+    /// Whether the server was asked anything yet.
+    has_asked: bool,
+    /// The first request of a legacy session, until it is answered, and when it came by.
+    initialize: Option<(RequestId, Instant)>,
 }
 
 /// One message as a link saw it.
@@ -131,7 +135,7 @@ impl Session {
     /// A session without requests in flight, that remembers at most `max_pending` of them.
     #[must_use]
     pub fn new(max_pending: usize) -> Self {
-        Self { pending: Pending::new(max_pending), counts: Counts::default() }
+        Self { pending: Pending::new(max_pending), counts: Counts::default(), has_asked: false, initialize: None }
     }
 
     /// Decides about a message that came from `from` at `now`.
@@ -207,6 +211,13 @@ impl Session {
         self.pending.ids_at(stream)
     }
 
+    /// Since when the server owes the answer to `initialize`, if that was the first request of all.
+    #[must_use]
+    pub fn initializing_since(&self) -> Option<Instant> {
+        let (id, at) = self.initialize.as_ref()?;
+        self.is_pending(StreamKey::UPSTREAM, id).then_some(*at)
+    }
+
     /// What has crossed so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -226,12 +237,19 @@ impl Session {
             (Kind::Request, Some(id)) => {
                 let id = id.of(frame);
                 match self.pending.asked(to, id, now) {
-                    Ok(()) => Ok(None),
+                    Ok(()) => {
+                        self.note_first(to, frame, envelope, now);
+                        Ok(None)
+                    }
                     Err(limit) => Err(Reply::new(RequestId::new(id), Reason::TooManyPending { limit })),
                 }
             }
             (Kind::Response | Kind::Error, Some(id)) if envelope.id_class() != IdClass::Null => {
                 let asked = self.pending.answered(from, id.of(frame));
+                if self.initialize.is_some() {
+                    // Forgotten once it is answered, as another request may have its id then.
+                    self.initialize.take_if(|(id, _)| !self.pending.contains(StreamKey::UPSTREAM, id.as_bytes()));
+                }
                 Ok(asked.map(|Asked { at, .. }| now.saturating_duration_since(at)))
             }
             (Kind::Notification, _) => {
@@ -239,6 +257,16 @@ impl Session {
                 Ok(None)
             }
             _ => Ok(None),
+        }
+    }
+
+    /// Rule V1 (all legacy revisions, Lifecycle): `initialize` comes first, or there is none.
+    fn note_first(&mut self, to: StreamKey, frame: &[u8], envelope: &Envelope, now: Instant) {
+        if to != StreamKey::UPSTREAM || std::mem::replace(&mut self.has_asked, true) {
+            return;
+        }
+        if let (true, Some(id)) = (method_is(frame, envelope, "initialize"), envelope.id()) {
+            self.initialize = Some((RequestId::new(id.of(frame)), now));
         }
     }
 

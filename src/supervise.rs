@@ -10,6 +10,7 @@
 #[cfg(unix)]
 pub mod keeper;
 pub mod ladder;
+pub mod last_words;
 pub mod server_log;
 
 use std::{

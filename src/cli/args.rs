@@ -100,6 +100,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
 
+    /// How long starting the command may take: until it runs, and in sessions that begin with initialize (MCP until
+    /// 2025-11-25) until it has answered that
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub(crate) start_timeout: Duration,
+
     /// How long the server may take to end after its input has ended, before it gets SIGTERM, or its socket is
     /// closed
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]

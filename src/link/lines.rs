@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::{
     dial, log_end,
     nursery::{Born, Carer, Nursery},
+    parting,
     pipe::{Event, Pipe},
     signals::Drain,
     socket, stdio,
@@ -210,25 +211,29 @@ impl Parts {
         drain: Drain,
     ) -> io::Result<Option<Reason>> {
         let limit = self.options.start_timeout;
-        let failed = |what: String| {
-            tracing::error!(error = what, "the server cannot be started");
-            let url = command.program.to_string_lossy().into_owned();
-            Ok(Some(Reason::ServerUnreachable { what, url }))
+        let failed = |reason: Reason| {
+            tracing::error!(error = %reason, "the server cannot be started");
+            Ok(Some(reason))
         };
         let Born { child, exit } = match timeout(limit, nursery.spawn(command.clone())).await {
             Ok(Ok(born)) => born,
-            Ok(Err(error)) => return failed(error.to_string()),
-            Err(_) => return failed(format!("the server was not started within {limit:?}")),
+            Ok(Err(error)) => {
+                let url = command.program.to_string_lossy().into_owned();
+                return failed(Reason::ServerUnreachable { what: error.to_string(), url });
+            }
+            Err(_) => return failed(parting::not_started(limit)),
         };
         tracing::info!(pid = %child.id, "server started");
         let LinesOptions { limits, max_pending, shutdown, resources, .. } = self.options.clone();
-        let options = stdio::Options { limits, max_pending, shutdown, drain: None, resources };
+        let start_timeout = limit;
+        let options = stdio::Options { limits, max_pending, shutdown, drain: None, start_timeout, resources };
         let mut lines = log.clone();
         let log = async move |line: &[u8]| lines.pass(line).await;
         let carer = Carer::Nursery(nursery.clone(), exit);
         let outcome = stdio::serve(connection.halves()?, carer, child, log, options, drain.stops()).await?;
-        let stdio::Outcome { cause, status, orphans, counts } = outcome;
-        if outcome.is_clean() {
+        let is_clean = outcome.is_clean();
+        let stdio::Outcome { cause, status, orphans, counts, .. } = outcome;
+        if is_clean {
             tracing::info!(%status, "server ended");
         } else {
             tracing::warn!(%status, orphans, "the server ended before the client was done");

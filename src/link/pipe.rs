@@ -50,6 +50,7 @@ pub struct Pipe {
     parser: EnvelopeParser,
     limits: Limits,
     told_quiet: bool,
+    told_initializing: bool,
     /// Which frames of the current batch are not forwarded, ascending; room that is reused.
     dropped: Vec<usize>,
 }
@@ -64,6 +65,8 @@ pub enum Event {
     Gone(StreamKey),
     /// The client's stream has ended, and none of its requests waits for an answer.
     Quiet,
+    /// The client has asked for `initialize`.
+    Initializing,
 }
 
 /// One side: what comes from there, and what goes there.
@@ -91,6 +94,7 @@ impl Pipe {
             parser: EnvelopeParser::new(limits),
             limits,
             told_quiet: false,
+            told_initializing: false,
             dropped: Vec::new(),
         }
     }
@@ -115,6 +119,11 @@ impl Pipe {
             if !moved {
                 break;
             }
+        }
+        let is_initializing = !self.told_initializing && self.session.initializing_since().is_some();
+        if is_initializing {
+            self.told_initializing = true;
+            return Poll::Ready(Event::Initializing);
         }
         let is_quiet = self.down.told_ended && self.session.pending_at(StreamKey::UPSTREAM) == 0;
         if is_quiet && !std::mem::replace(&mut self.told_quiet, true) {

@@ -76,7 +76,7 @@ impl Outcome {
         match self.cause {
             Cause::Stopped => true,
             Cause::Client => self.orphans == 0,
-            Cause::Server => false,
+            Cause::Server | Cause::Mute(_) => false,
         }
     }
 }
@@ -153,6 +153,8 @@ impl Running {
                 pipe.close(StreamKey::UPSTREAM);
             }
             Event::Quiet => self.end_soon(now),
+            // A server that listens has started.
+            Event::Initializing => {}
             // A server that reads no more cannot be asked anything; what it still says is passed on.
             Event::Gone(StreamKey::UPSTREAM) => {
                 self.cause.get_or_insert(Cause::Server);

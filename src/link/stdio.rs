@@ -17,21 +17,23 @@ use std::{
 };
 
 use shadowcat_codecs::Limits;
-use tokio::time::sleep_until;
+use tokio::{sync::watch, time::sleep_until};
 
 use super::{
     nursery::Carer,
+    parting,
     pipe::{Event, Pipe},
     signals::{Stops, Told},
 };
 use crate::{
     clock,
     resources::Resources,
-    session::{Counts, Reason, Session, StreamKey},
+    session::{Counts, Session, StreamKey},
     supervise::{
         ChildId, ExitStatus,
         keeper::{Child, Keeper},
         ladder::{Ladder, Times},
+        last_words::LastWords,
         server_log::ServerLog,
     },
     transport::{Reader, Writer},
@@ -48,12 +50,15 @@ pub struct Options {
     pub shutdown: Times,
     /// How long answers are awaited after the end of the client's stream; for ever if `None`.
     pub drain: Option<Duration>,
+    /// How long the child may take to answer `initialize`, if it is asked that first. That it runs is not enough to
+    /// have started.
+    pub start_timeout: Duration,
     /// What the session shares with the process.
     pub resources: Resources,
 }
 
 /// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// What ended it.
     pub cause: Cause,
@@ -63,6 +68,8 @@ pub struct Outcome {
     pub orphans: usize,
     /// What crossed.
     pub counts: Counts,
+    /// What the child said last on its stderr, oldest first and made safe to show.
+    pub last_words: Vec<String>,
 }
 
 /// What ended a session.
@@ -73,6 +80,8 @@ pub enum Cause {
     Client,
     /// The server exited, or ended its stream, while the client still wanted something.
     Server,
+    /// The server did not answer `initialize` within this time.
+    Mute(Duration),
     /// We were told to stop.
     Stopped,
 }
@@ -86,12 +95,16 @@ struct Running {
     /// When to stop waiting for the end of the stdout of a child that has exited: somebody else holds it.
     linger_due: Option<Instant>,
     status: Option<ExitStatus>,
+    /// Requests that were told already that nobody will answer them.
+    orphans: usize,
     /// Whether the child's stdout has ended and all of it was passed on.
     server_ended: bool,
     /// Whether the client reads no more, so that nobody misses an answer.
     client_gone: bool,
     cause: Option<Cause>,
     drain: Option<Duration>,
+    start_timeout: Duration,
+    words: watch::Receiver<LastWords>,
 }
 
 impl Outcome {
@@ -101,7 +114,7 @@ impl Outcome {
         match self.cause {
             Cause::Stopped => true,
             Cause::Client => self.orphans == 0,
-            Cause::Server => false,
+            Cause::Server | Cause::Mute(_) => false,
         }
     }
 }
@@ -137,8 +150,9 @@ pub(super) async fn serve(
 ) -> io::Result<Outcome> {
     let Child { id, stdin, stdout, stderr } = child;
     let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending));
-    let mut running = Running::new(id, options);
-    let mut server_log = pin!(ServerLog::new(stderr, log).run());
+    let server_log = ServerLog::new(stderr, log);
+    let mut running = Running::new(id, &options, server_log.last_words());
+    let mut server_log = pin!(server_log.run());
     let mut is_logging = true;
     let ended = loop {
         if let (Some(status), true) = (running.status, running.server_ended) {
@@ -148,7 +162,7 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             told = stops.next() => running.handle_told(told, &mut pipe, now()),
-            () = until(running.due()) => if let Err(error) = running.handle_due(&mut pipe, &mut carer, now()).await {
+            () = until(running.due(&pipe)) => if let Err(error) = running.handle_due(&mut pipe, &mut carer, now()).await {
                 break Err(error);
             },
             event = poll_fn(|cx| pipe.poll_event(cx, now)) => running.handle_event(&mut pipe, event, now()),
@@ -159,32 +173,36 @@ pub(super) async fn serve(
             () = &mut server_log, if is_logging => is_logging = false,
         }
     };
-    let reason = ended.as_ref().map_or(UNKNOWN, |&status| Reason::from(status));
+    parting::hear_out(server_log.as_mut(), &mut is_logging).await;
+    let reason = parting::exited(ended.as_ref().ok().copied(), &running.words);
     let orphans = tokio::select! {
         orphans = pipe.settle(&reason, now) => orphans,
         Told::Stop = stops.next() => 0,
     };
     drain_log(server_log, is_logging).await;
-    let orphans = if running.client_gone { 0 } else { orphans };
+    let orphans = if running.client_gone { 0 } else { orphans + running.orphans };
     let (counts, client_done) = (pipe.session().counts(), pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0);
     ended.map(|status| {
         let cause = running.cause(client_done, status.is_success() || counts.to_downstream > 0);
-        Outcome { cause, status, orphans, counts }
+        Outcome { cause, status, orphans, counts, last_words: running.words.borrow().lines() }
     })
 }
 
 impl Running {
-    fn new(child: ChildId, options: Options) -> Self {
+    fn new(child: ChildId, options: &Options, words: watch::Receiver<LastWords>) -> Self {
         Self {
             child,
             ladder: Ladder::new(options.shutdown),
             drain_due: None,
             linger_due: None,
             status: None,
+            orphans: 0,
             server_ended: false,
             client_gone: false,
             cause: None,
             drain: options.drain,
+            start_timeout: options.start_timeout,
+            words,
         }
     }
 
@@ -201,6 +219,8 @@ impl Running {
                 pipe.close(StreamKey::UPSTREAM);
             }
             Event::Quiet => self.ladder.start(now),
+            // From now on there is a time to look at.
+            Event::Initializing => {}
             // A server that reads no more cannot be asked anything; what it still says is passed on.
             Event::Gone(StreamKey::UPSTREAM) => self.end_child(pipe, now, Cause::Server),
             Event::Gone(_) => {
@@ -230,6 +250,9 @@ impl Running {
             self.linger_due = None;
             pipe.abandon(StreamKey::UPSTREAM);
         }
+        if self.start_due(pipe).is_some_and(|due| due <= now) {
+            self.give_up(pipe, now);
+        }
         if let Some(push) = self.ladder.handle_due(now) {
             tracing::warn!(pid = %self.child, ?push, "the server does not end by itself");
             carer.push(self.child, push).await?;
@@ -254,6 +277,22 @@ impl Running {
         self.end_child(pipe, now, Cause::Stopped);
     }
 
+    /// The child does not answer `initialize`. What it says from now on would be a second answer.
+    fn give_up(&mut self, pipe: &mut Pipe, now: Instant) {
+        let limit = self.start_timeout;
+        tracing::error!(pid = %self.child, ?limit, "the server does not answer initialize; it is ended");
+        self.orphans += pipe.answer_orphans(StreamKey::UPSTREAM, &parting::mute(limit, &self.words));
+        pipe.abandon(StreamKey::UPSTREAM);
+        self.end_child(pipe, now, Cause::Mute(limit));
+    }
+
+    /// When [`give_up`](Self::give_up) is due: as long as `initialize`, the first message of a session, is not
+    /// answered.
+    fn start_due(&self, pipe: &Pipe) -> Option<Instant> {
+        let asked = pipe.session().initializing_since().filter(|_| !self.ladder.is_started())?;
+        Some(asked + self.start_timeout)
+    }
+
     fn end_child(&mut self, pipe: &mut Pipe, now: Instant, cause: Cause) {
         self.cause.get_or_insert(cause);
         pipe.close(StreamKey::UPSTREAM);
@@ -265,7 +304,7 @@ impl Running {
     /// anything is told of, also to a client that asked for nothing.
     fn cause(&self, client_done: bool, server_was_of_use: bool) -> Cause {
         match self.cause {
-            Some(Cause::Stopped) => Cause::Stopped,
+            Some(cause @ (Cause::Stopped | Cause::Mute(_))) => cause,
             _ if !server_was_of_use && !self.client_gone && !self.ladder.has_pushed() => Cause::Server,
             Some(Cause::Server) | None if client_done => Cause::Client,
             cause => cause.unwrap_or(Cause::Server),
@@ -273,11 +312,11 @@ impl Running {
     }
 
     /// When [`handle_due`](Self::handle_due) has something to do.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, pipe: &Pipe) -> Option<Instant> {
         let ladder = self.status.is_none().then(|| self.ladder.due()).flatten();
         let linger = self.linger_due.filter(|_| !self.server_ended);
         let drain = self.drain_due.filter(|_| !self.ladder.is_started());
-        [ladder, linger, drain].into_iter().flatten().min()
+        [ladder, linger, drain, self.start_due(pipe)].into_iter().flatten().min()
     }
 }
 
@@ -300,27 +339,16 @@ fn now() -> Instant {
     clock::now().into_std()
 }
 
-impl From<ExitStatus> for Reason {
-    fn from(status: ExitStatus) -> Self {
-        match status {
-            ExitStatus::Code(code) => Self::ServerExited { exit_code: Some(code), signal: None },
-            ExitStatus::Signal(signal) => Self::ServerExited { exit_code: None, signal: Some(signal) },
-        }
-    }
-}
-
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client => "the client ended",
             Self::Server => "the server ended",
+            Self::Mute(_) => "the server did not answer initialize in time",
             Self::Stopped => "we were told to stop",
         })
     }
 }
-
-/// What is told to the client when the keeper is lost, and with it how the child ended.
-const UNKNOWN: Reason = Reason::ServerExited { exit_code: None, signal: None };
 
 /// How long the stdout of a child that has exited may stay open. What it wrote itself is there at once.
 const LINGER: Duration = Duration::from_secs(1);

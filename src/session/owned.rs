@@ -55,6 +55,8 @@ pub struct Owned {
     dialect: Dialect,
     limits: OwnedLimits,
     phase: Phase,
+    /// When the client asked for `initialize` last.
+    initialize_at: Option<Instant>,
     version: Option<Box<str>>,
     asked: Asked,
     questions: Questions,
@@ -202,6 +204,7 @@ impl Owned {
             dialect,
             limits,
             phase: Phase::New,
+            initialize_at: None,
             version: None,
             asked: Asked::new(limits.max_pending),
             questions: Questions::new(limits.max_pending),
@@ -324,6 +327,12 @@ impl Owned {
             let waited_ms = u64::try_from(waited).unwrap_or(u64::MAX);
             self.refuse_question(held.request.as_ref(), Reason::NoListener { waited_ms });
         }
+    }
+
+    /// Since when the child owes the answer to `initialize`.
+    #[must_use]
+    pub fn initializing_since(&self) -> Option<Instant> {
+        self.initialize_at.filter(|_| self.phase == Phase::Initializing)
     }
 
     /// What to do next. Take them all after every call.

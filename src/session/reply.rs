@@ -125,6 +125,9 @@ pub enum Reason {
         /// The signal that ended it.
         #[serde(skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
+        /// What it said last on its stderr, oldest first: the server's words, not ours.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        stderr: Vec<String>,
     },
     /// No connection to the server came about, or it broke before an answer began.
     ServerUnreachable {
@@ -145,6 +148,17 @@ pub enum Reason {
         what: String,
         /// The limit, in milliseconds.
         after_ms: u64,
+    },
+    /// The server's process was not there in time, or did not answer `initialize` in time.
+    #[serde(rename = "timeout")]
+    StartTimeout {
+        /// What was waited for.
+        what: &'static str,
+        /// The limit, in milliseconds.
+        after_ms: u64,
+        /// What it said last on its stderr, oldest first: the server's words, not ours.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        stderr: Vec<String>,
     },
     /// Too many requests are in flight.
     TooManyPending {
@@ -304,7 +318,7 @@ impl Reason {
             | Self::NoListener { .. }
             | Self::HoldFull { .. }
             | Self::TooManySessions { .. } => (INTERNAL_ERROR, StatusCode::SERVICE_UNAVAILABLE),
-            Self::Timeout { .. } => (INTERNAL_ERROR, StatusCode::GATEWAY_TIMEOUT),
+            Self::Timeout { .. } | Self::StartTimeout { .. } => (INTERNAL_ERROR, StatusCode::GATEWAY_TIMEOUT),
         }
     }
 }
@@ -350,18 +364,23 @@ impl fmt::Display for Reason {
                 write!(f, "an id or progress token has {len} bytes, more than the limit of {limit} bytes")
             }
             Self::Refused { what } => write!(f, "message refused: {what}"),
-            Self::ServerExited { exit_code: Some(code), .. } => {
-                write!(f, "the server exited with status {code} before it answered")
+            Self::ServerExited { exit_code, signal, stderr } => {
+                match (exit_code, signal) {
+                    (Some(code), _) => write!(f, "the server exited with status {code} before it answered"),
+                    (_, Some(signal)) => write!(f, "the server was ended by signal {signal} before it answered"),
+                    _ => f.write_str("the server ended before it answered"),
+                }?;
+                write_last(f, stderr)
             }
-            Self::ServerExited { signal: Some(signal), .. } => {
-                write!(f, "the server was ended by signal {signal} before it answered")
-            }
-            Self::ServerExited { .. } => f.write_str("the server ended before it answered"),
             Self::ServerUnreachable { what, url } => write!(f, "the server at {url} could not be reached: {what}"),
             Self::SessionNotFound => f.write_str("there is no such session, or it has ended: start with initialize"),
             Self::SessionRequired => f.write_str("the request names no session: Mcp-Session-Id is missing"),
             Self::StreamEnded => f.write_str("the server's stream ended before it answered"),
             Self::Timeout { what, after_ms } => write!(f, "{what} took longer than {after_ms} ms"),
+            Self::StartTimeout { what, after_ms, stderr } => {
+                write!(f, "{what} took longer than {after_ms} ms")?;
+                write_last(f, stderr)
+            }
             Self::TooManyPending { limit } => write!(f, "more than {limit} requests are waiting for an answer"),
             Self::TooManySessions { limit, retry_after } => {
                 write!(f, "more than {limit} sessions; try again in {retry_after} s")
@@ -381,6 +400,11 @@ impl fmt::Display for Reason {
             }
         }
     }
+}
+
+/// The last line that the server said, which most often says why. The others are in `error.data`.
+fn write_last(f: &mut fmt::Formatter<'_>, stderr: &[String]) -> fmt::Result {
+    stderr.last().map_or(Ok(()), |last| write!(f, "; its stderr ends with {last:?}"))
 }
 
 /// The fields of a [`Mismatch`] in `error.data`.

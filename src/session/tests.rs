@@ -18,7 +18,9 @@ fn handle(session: &mut Session, from: StreamKey, frame: &str) -> Action {
 /// The ids that would get an error if the server were gone now.
 fn orphans(session: &mut Session) -> Vec<String> {
     let mut ids = Vec::new();
-    while let Some((to, reply)) = session.poll_orphan(UP, &Reason::ServerExited { exit_code: None, signal: None }) {
+    while let Some((to, reply)) =
+        session.poll_orphan(UP, &Reason::ServerExited { exit_code: None, signal: None, stderr: Vec::new() })
+    {
         assert_eq!(to, DOWN);
         let mut message = bytes::BytesMut::new();
         reply.write(&mut message);

@@ -2,11 +2,15 @@
 //!
 //! A server whose stderr is full stands still, so whoever takes the lines must not make this wait for long.
 //! stderr is free text (MCP "stdio"): nothing is concluded from it. Lines longer than [`MAX_LINE`] are cut into pieces.
+//! The [last of them](LastWords) are remembered, for who asks what became of the child.
 
 use std::future::poll_fn;
 
 use bytes::{Buf as _, BytesMut};
 
+use tokio::sync::watch;
+
+use super::last_words::LastWords;
 use crate::transport::Reader;
 
 /// The reader of a child's stderr and the taker of its lines.
@@ -17,12 +21,19 @@ pub struct ServerLog<F> {
     buf: BytesMut,
     /// Prefix of `buf` known to hold no LF. Invariant: `scanned <= buf.len() < MAX_LINE` between reads.
     scanned: usize,
+    /// What was said last. A channel, because who asks runs beside [`run`](Self::run).
+    words: watch::Sender<LastWords>,
 }
 
 impl<F: AsyncFnMut(&[u8])> ServerLog<F> {
     /// Passes each line, without its line end, to `line`.
     pub fn new(reader: Reader, line: F) -> Self {
-        Self { reader, line, buf: BytesMut::new(), scanned: 0 }
+        Self { reader, line, buf: BytesMut::new(), scanned: 0, words: watch::Sender::default() }
+    }
+
+    /// What was said last, whenever it is looked at.
+    pub fn last_words(&self) -> watch::Receiver<LastWords> {
+        self.words.subscribe()
     }
 
     /// Reads to the end of the stream.
@@ -39,7 +50,8 @@ impl<F: AsyncFnMut(&[u8])> ServerLog<F> {
             }
         }
         if !self.buf.is_empty() {
-            (self.line)(&self.buf).await;
+            let line = self.buf.split();
+            self.pass(&line).await;
         }
     }
 
@@ -50,16 +62,22 @@ impl<F: AsyncFnMut(&[u8])> ServerLog<F> {
             if let Some(len) = unseen.iter().position(|&byte| byte == b'\n') {
                 let line = self.buf.split_to(self.scanned + len);
                 self.buf.advance(1);
-                (self.line)(line.strip_suffix(b"\r").unwrap_or(&line)).await;
+                self.pass(line.strip_suffix(b"\r").unwrap_or(&line)).await;
             } else if self.buf.len() >= MAX_LINE {
                 let piece = self.buf.split_to(MAX_LINE);
-                (self.line)(&piece).await;
+                self.pass(&piece).await;
             } else {
                 self.scanned = self.buf.len();
                 return;
             }
             self.scanned = 0;
         }
+    }
+
+    async fn pass(&mut self, line: &[u8]) {
+        // Remembered first: passing it on may wait for whoever reads our stderr.
+        self.words.send_modify(|words| words.note(line));
+        (self.line)(line).await;
     }
 }
 

@@ -100,10 +100,6 @@ pub(crate) struct SessionArgs {
     /// How long a session lives without a connection of its client [default: 30m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) session_idle: Option<Duration>,
-
-    /// How long starting the command may take [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(crate) start_timeout: Option<Duration>,
 }
 
 /// Who shares a child.

@@ -56,7 +56,6 @@ enum Needs {
     Http,
     HttpAndCommand,
     HttpAndUrl,
-    ListenAndCommand,
     /// Where each session has something of its own.
     Sessions,
 }
@@ -64,7 +63,7 @@ enum Needs {
 impl Needs {
     /// What is lacking for the flag to have a meaning.
     fn lacking(self, clients: Clients, server: Server) -> Option<&'static str> {
-        let (is_http, listens) = (clients == Clients::Http, clients != Clients::Stdio);
+        let is_http = clients == Clients::Http;
         let is_command = server == Server::Command;
         let (applies, what) = match self {
             Self::Command => (is_command, "a server that is a command"),
@@ -77,9 +76,6 @@ impl Needs {
             }
             Self::HttpAndUrl => {
                 (is_http && server == Server::Url, "clients over HTTP (--listen IP:PORT) and a server that is a URL")
-            }
-            Self::ListenAndCommand => {
-                (listens && is_command, "clients that connect (--listen ADDR) and a server that is a command")
             }
             Self::Sessions => {
                 let what = "clients that connect (--listen ADDR): over HTTP to a command, or with lines of JSON";
@@ -119,7 +115,7 @@ const SCOPES: &[(&str, Needs)] = &[
     ("max_children", Needs::HttpAndCommand),
     ("max_sessions", Needs::Sessions),
     ("session_idle", Needs::HttpAndCommand),
-    ("start_timeout", Needs::ListenAndCommand),
+    ("start_timeout", Needs::Command),
     ("public_url", Needs::HttpAndUrl),
 ];
 

@@ -114,7 +114,7 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
     options.resources = resources;
     options.max_pending = args.max_pending;
     options.shutdown = server.shutdown;
-    options.start_timeout = sessions.start_timeout.unwrap_or(options.start_timeout);
+    options.start_timeout = args.start_timeout;
     options.session_idle = sessions.session_idle.unwrap_or(options.session_idle);
     options.max_sessions = sessions.max_sessions.unwrap_or(options.max_sessions);
     options.max_children = sessions.max_children.unwrap_or(options.max_children);

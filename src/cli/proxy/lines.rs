@@ -91,7 +91,7 @@ fn options(args: &ProxyArgs) -> Result<LinesOptions, Failure> {
     options.shutdown = command::times(args);
     options.start_timeout = match &args.url {
         Some(_) => connect_timeout(args),
-        None => sessions.start_timeout.unwrap_or(options.start_timeout),
+        None => args.start_timeout,
     };
     options.drain_timeout = args.drain_timeout.unwrap_or(options.drain_timeout);
     Ok(options)

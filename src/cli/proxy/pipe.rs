@@ -5,12 +5,14 @@ use std::{io, process::ExitCode};
 use shadowcat::{
     link::{
         log_end,
-        stdio::{self as link, Options, Outcome},
+        stdio::{self as link, Cause, Options, Outcome},
     },
     supervise::{Command, SpawnError, keeper::Keeper},
     telemetry::{Log, LogFormat},
     transport::stdio,
 };
+
+use tokio::time::timeout;
 
 use super::command::{self, Server};
 use crate::cli::{
@@ -50,6 +52,7 @@ impl Plan {
             max_pending,
             shutdown,
             drain,
+            start_timeout: args.start_timeout,
             resources: super::resources(&args),
         };
         Ok(Self { command, name, options })
@@ -58,7 +61,11 @@ impl Plan {
 
 async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
     let mut keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
-    let child = keeper.spawn(&plan.command).await.map_err(not_started)?;
+    let limit = plan.options.start_timeout;
+    let child = match timeout(limit, keeper.spawn(&plan.command)).await {
+        Ok(child) => child.map_err(not_started)?,
+        Err(_) => return Err(Failure::new(UPSTREAM, format!("child start took longer than {limit:?}"))),
+    };
     tracing::info!(server = plan.name, pid = %child.id, "server started");
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
     let mut lines = log.server_lines(plan.name.clone());
@@ -68,9 +75,9 @@ async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
     let finished = keeper.finish();
     let outcome = outcome.map_err(|error| broken("the session failed", &error))?;
     finished.map_err(|error| broken("the keeper process failed", &error))?;
-    let Outcome { cause, status, orphans, counts } = outcome;
+    let Outcome { cause, status, orphans, counts, .. } = &outcome;
     tracing::info!(%status, "server reaped");
-    log_end(&cause, orphans, counts);
+    log_end(cause, *orphans, *counts);
     Ok(outcome)
 }
 
@@ -78,8 +85,17 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
     if outcome.is_clean() {
         return Ok(ExitCode::SUCCESS);
     }
-    let when = super::too_early(outcome.orphans);
-    Err(Failure::new(RUNTIME, format!("the server ended ({}) {when}", outcome.status)))
+    let Outcome { cause, status, orphans, last_words, .. } = outcome;
+    let mut line = match cause {
+        Cause::Mute(limit) => {
+            format!("the server did not answer initialize within {limit:?}, and was ended ({status})")
+        }
+        _ => format!("the server ended ({status}) {}", super::too_early(*orphans)),
+    };
+    if !last_words.is_empty() {
+        line.push_str(&format!("; its stderr ends: {}", last_words.join(" | ")));
+    }
+    Err(Failure::new(RUNTIME, line))
 }
 
 fn not_started(error: SpawnError) -> Failure {

@@ -102,6 +102,14 @@ impl Book {
         }
     }
 
+    /// When the child has owed the answer to `initialize` for as long as it may. Of the modern era there is none.
+    pub(super) fn start_due(&self) -> Option<Instant> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Owned(owning) => owning.start_due(),
+        }
+    }
+
     pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if let Self::Owned(owning) = self {
             owning.handle_time(now, effects);

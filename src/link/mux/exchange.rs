@@ -242,7 +242,7 @@ async fn opened(opening: oneshot::Receiver<Opening>, presence: Presence) -> Resu
         Ok(Opening::Accepted) => Ok(empty(StatusCode::ACCEPTED)),
         Ok(Opening::Refused(reply)) => Err(reply),
         // The task ended with the answer unsaid.
-        Err(_) => Err(Reply::without_id(Reason::ServerExited { exit_code: None, signal: None })),
+        Err(_) => Err(Reply::without_id(Reason::ServerExited { exit_code: None, signal: None, stderr: Vec::new() })),
     }
 }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use shadowcat_codecs::envelope::{BatchElement, Envelope};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -30,9 +30,12 @@ use super::{
 };
 use crate::{
     clock,
-    link::nursery::{Born, Nursery},
+    link::{
+        nursery::{Born, Nursery},
+        parting,
+    },
     session::{Reason, Reply, StreamKey, StreamKeys, shared::Leaving},
-    supervise::{ChildId, ExitStatus, ladder::Ladder, server_log::ServerLog},
+    supervise::{ChildId, ExitStatus, ladder::Ladder, last_words::LastWords, server_log::ServerLog},
 };
 
 /// What an exchange asks of a child's task.
@@ -76,6 +79,7 @@ struct Running {
     id: ChildId,
     io: ChildIo,
     status: Option<ExitStatus>,
+    words: watch::Receiver<LastWords>,
     said: Vec<Said>,
     /// When to stop waiting for the end of the stdout of a child that has exited: somebody else holds it.
     linger_due: Option<Instant>,
@@ -112,16 +116,21 @@ impl Host {
         };
         let born = match born {
             Ok(Ok(born)) => born,
-            Ok(Err(error)) => return self.fail(&error.to_string()).await,
-            Err(_) => return self.fail(&format!("the server was not started within {timeout:?}")).await,
+            Ok(Err(error)) => {
+                let url = self.parts.command.program.to_string_lossy().into_owned();
+                return self.fail(Reason::ServerUnreachable { what: error.to_string(), url }).await;
+            }
+            Err(_) => return self.fail(parting::not_started(timeout)).await,
         };
         self.parts.health.started();
         let Born { child, exit } = born;
         tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
         let mut lines = self.parts.log.clone();
         let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits);
-        let running = Running { id: child.id, io, status: None, said: Vec::new(), linger_due: None, settle_due: None };
         let log = ServerLog::new(child.stderr, async move |line: &[u8]| lines.pass(line).await);
+        let words = log.last_words();
+        let running =
+            Running { id: child.id, io, status: None, words, said: Vec::new(), linger_due: None, settle_due: None };
         self.serve(running, exit, log.run(), &nursery).await;
     }
 
@@ -171,22 +180,22 @@ impl Host {
                 self.end_child(&mut child);
             }
         }
+        parting::hear_out(log.as_mut(), &mut is_logging).await;
         self.settle(&mut child);
         self.lanes.cut_all("the server is gone");
         if is_logging {
             // Its last words; a process it left behind may hold stderr open for ever.
             let _ = tokio::time::timeout(LAST_WORDS, log).await;
         }
-        self.refuse_rest(child.status.map_or(UNKNOWN, Reason::from)).await;
+        self.refuse_rest(parting::exited(child.status, &child.words)).await;
         parts.health.ended();
     }
 
     /// No child came about: everybody who asks is told why.
-    async fn fail(self, why: &str) {
-        tracing::error!(error = why, "the server cannot be started");
+    async fn fail(self, reason: Reason) {
+        tracing::error!(error = %reason, "the server cannot be started");
         self.parts.health.failed();
-        let url = self.parts.command.program.to_string_lossy().into_owned();
-        self.refuse_rest(Reason::ServerUnreachable { what: why.to_owned(), url }).await;
+        self.refuse_rest(reason).await;
     }
 
     async fn refuse_rest(mut self, reason: Reason) {
@@ -281,6 +290,11 @@ impl Host {
             tracing::warn!(pid = %child.id, ?push, "the server does not end by itself");
             nursery.push(child.id, push).await;
         }
+        if self.book.start_due().is_some_and(|due| due <= now) {
+            let limit = self.parts.options.start_timeout;
+            tracing::error!(pid = %child.id, ?limit, "the server does not answer initialize; it is ended");
+            self.book.end(&parting::mute(limit, &child.words), &mut self.effects);
+        }
         if [self.lanes.due(), self.book.due()].into_iter().flatten().any(|due| due <= now) {
             self.look_around(child, now);
         }
@@ -351,7 +365,7 @@ impl Host {
         child.io.close();
         if !child.io.is_flushed() {
             for answer in self.accepted.drain(..) {
-                let _ = answer.send(Opening::Refused(Reply::without_id(UNKNOWN)));
+                let _ = answer.send(Opening::Refused(Reply::without_id(parting::exited(child.status, &child.words))));
             }
         }
         self.ladder.start(now());
@@ -366,7 +380,7 @@ impl Host {
 
     /// The child will say no more: answers whoever still waits.
     fn settle(&mut self, child: &mut Running) {
-        let reason = child.status.map_or(UNKNOWN, Reason::from);
+        let reason = parting::exited(child.status, &child.words);
         self.book.end(&reason, &mut self.effects);
         let now = now();
         for effect in std::mem::take(&mut self.effects) {
@@ -438,9 +452,6 @@ fn refuse(order: Order, reason: Reason) {
 fn now() -> Instant {
     clock::now().into_std()
 }
-
-/// What is said when the keeper is lost, and with it how the child ended.
-const UNKNOWN: Reason = Reason::ServerExited { exit_code: None, signal: None };
 
 /// Most entries of a list that is empty for now for which room is kept.
 const MAX_SPARE: usize = 64;

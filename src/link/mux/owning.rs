@@ -25,6 +25,7 @@ pub(super) struct Owning {
     owned: Owned,
     dialect: Dialect,
     idle: Duration,
+    start_timeout: Duration,
     /// The exchange of the first message. With Streamable HTTP that is `initialize`, and until its answer has
     /// begun nobody knows the session's id.
     first: Option<StreamKey>,
@@ -39,7 +40,8 @@ impl Owning {
         let dialect = if endpoint.is_some() { Dialect::HttpSse } else { Dialect::Streamable };
         let (max_pending, idle) = (options.max_pending, options.session_idle);
         let limits = OwnedLimits { max_pending, idle, ..OwnedLimits::default() };
-        Self { owned: Owned::new(dialect, limits, now), dialect, idle, first: None, events: None, endpoint }
+        let (owned, start_timeout) = (Owned::new(dialect, limits, now), options.start_timeout);
+        Self { owned, dialect, idle, start_timeout, first: None, events: None, endpoint }
     }
 
     /// The client posted a message. `Ok` says whether an answer will come.
@@ -123,7 +125,12 @@ impl Owning {
             return None;
         }
         let idle = self.owned.idle_since().map(|since| since + self.idle);
-        [self.owned.next_timeout(), idle].into_iter().flatten().min()
+        [self.owned.next_timeout(), idle, self.start_due()].into_iter().flatten().min()
+    }
+
+    /// When the child has owed the answer to `initialize` for as long as it may.
+    pub(super) fn start_due(&self) -> Option<Instant> {
+        Some(self.owned.initializing_since()? + self.start_timeout)
     }
 
     pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {

@@ -226,7 +226,7 @@ proptest! {
             client.step(what, which);
         }
         let mut waiting: Vec<u64> = client.waiting.iter().map(|stream| stream.number()).collect();
-        client.desk.session.end(&Reason::ServerExited { exit_code: None, signal: None });
+        client.desk.session.end(&Reason::ServerExited { exit_code: None, signal: None, stderr: Vec::new() });
         let mut answered = Vec::new();
         while let Some(output) = client.desk.session.poll_output() {
             if let Output::Deliver(Delivery { to, frame, ends: true, .. }) = output {

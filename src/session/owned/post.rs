@@ -135,7 +135,7 @@ impl Owned {
             }
         }
         if starts {
-            self.phase = Phase::Initializing;
+            (self.phase, self.initialize_at) = (Phase::Initializing, Some(now));
         }
         let (waiting, number) = (requests.count(), self.next_number());
         let posted = match self.dialect {

@@ -489,7 +489,7 @@ fn end_answers_everybody_and_accepts_nothing_more() {
     let _ = desk.posted(C, &ask("4", "a"));
     let _ = desk.posted(GET2, &cancel("4"));
     desk.session.listen(GET, desk.now).unwrap();
-    desk.session.end(&Reason::ServerExited { exit_code: Some(3), signal: None });
+    desk.session.end(&Reason::ServerExited { exit_code: Some(3), signal: None, stderr: Vec::new() });
     let outputs = desk.outputs();
     let starts = [
         "10 {\"jsonrpc\":\"2.0\",\"id\":1.0,",

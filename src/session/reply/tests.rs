@@ -14,7 +14,7 @@ fn written(id: &[u8], reason: Reason) -> serde_json::Value {
 #[test]
 fn reply_has_the_requesters_id_and_the_numbers() {
     assert_eq!(
-        written(b"\"a\\u0062\"", Reason::ServerExited { exit_code: Some(3), signal: None }),
+        written(b"\"a\\u0062\"", Reason::ServerExited { exit_code: Some(3), signal: None, stderr: Vec::new() }),
         serde_json::json!({"jsonrpc": "2.0", "id": "ab", "error": {
             "code": -32603, "message": "the server exited with status 3 before it answered",
             "data": {"source": "shadowcat", "reason": "server_exited", "exitCode": 3},
@@ -49,7 +49,7 @@ fn reasons() -> Vec<(Reason, i32, u16)> {
         (Reason::NotAcceptable { required: "x" }, -32600, 406),
         (Reason::Overloaded { what: text(), retry_after: 1 }, -32603, 503),
         (Reason::Refused { what: text() }, -32600, 400),
-        (Reason::ServerExited { exit_code: None, signal: Some(9) }, -32603, 502),
+        (Reason::ServerExited { exit_code: None, signal: Some(9), stderr: Vec::new() }, -32603, 502),
         (Reason::ServerUnreachable { what: text(), url: text() }, -32603, 502),
         (Reason::SessionNotFound, -32600, 404),
         (Reason::SessionEnded, -32600, 404),

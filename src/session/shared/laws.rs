@@ -249,7 +249,7 @@ impl World {
 
     /// The child goes: each one in flight gets an error with its own id, once.
     fn end_with_loss(self) {
-        let gone = Reason::ServerExited { exit_code: None, signal: Some(9) };
+        let gone = Reason::ServerExited { exit_code: None, signal: Some(9), stderr: Vec::new() };
         let orphans: Vec<Orphan> = self.desk.shared.child_gone(&gone).collect();
         let in_flight = self.asked.iter().filter(|asked| asked.state == State::InFlight);
         let expected: Vec<Orphan> = in_flight

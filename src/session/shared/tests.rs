@@ -7,7 +7,7 @@ use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 
 use super::{super::StreamKeys, *};
 
-const GONE: Reason = Reason::ServerExited { exit_code: Some(1), signal: None };
+const GONE: Reason = Reason::ServerExited { exit_code: Some(1), signal: None, stderr: Vec::new() };
 
 /// A shared child's state and one way to write down what crosses it.
 pub(super) struct Desk {
