@@ -11,11 +11,8 @@ pub mod server;
 pub mod tls;
 
 pub use body::{Body, BodyError};
-pub use client::{Client, SendError};
+pub use client::{Client, Incoming, SendError};
 pub use server::{Listener, Peer, RequestBody};
-
-/// A body as it arrives from an upstream. One from a client is a [`RequestBody`].
-pub use hyper::body::Incoming;
 
 /// An exchange's first half, as the listener hands it to a link.
 pub type Request = http::Request<RequestBody>;

@@ -3,7 +3,7 @@
 //! What is ready leaves together: an HTTP library hands out the chunks of one read one at a time, and a write for
 //! each would cost a system call a token. Pieces below [`MAX_COPIED`] are put into one (a named copy), larger
 //! ones are passed on. Nobody waits for more to come; before a gathered piece of an event stream leaves, the task
-//! that reads the upstream gets one turn, if it is ready, to hand out the rest of its read.
+//! that reads the upstream, where it has one, gets one turn, if it is ready, to hand out the rest of its read.
 
 use std::{
     pin::Pin,
@@ -183,7 +183,7 @@ impl Answered {
 
     /// Whether the upstream's task should have a turn before what is gathered leaves.
     fn should_yield(&mut self) -> bool {
-        let is_stream = matches!(self.seen, Seen::Events(..));
+        let is_stream = matches!(self.seen, Seen::Events(..)) && !self.body.is_driven();
         self.yield_count += 1;
         is_stream && self.yield_count <= MAX_YIELDS
     }

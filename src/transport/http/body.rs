@@ -9,10 +9,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use super::client::Incoming;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 
 /// A body that leaves: a response of ours to a client, or a request of ours to an upstream.

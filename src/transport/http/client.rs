@@ -4,6 +4,7 @@
 //! decides what an answer means.
 
 mod connect;
+mod direct;
 mod trust;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
@@ -25,9 +26,11 @@ use hyper_util::{
 use tokio::time::Instant;
 use tower_service::Service as _;
 
-use super::{Body, Incoming};
+use super::Body;
 use crate::clock;
 use connect::{Connector, TooSlow};
+pub use direct::Incoming;
+use direct::{Direct, Failure};
 
 /// What is needed to reach an upstream.
 #[derive(Debug, Clone)]
@@ -54,7 +57,9 @@ pub struct Config {
 /// A pool of connections to one upstream.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<Connector, Body>,
+    /// For whatever is not plain HTTP/1.1 to the origin.
+    pooled: legacy::Client<Connector, Body>,
+    direct: Direct,
     connector: Connector,
     shared: Arc<Shared>,
 }
@@ -62,6 +67,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     url: Uri,
+    /// `Host` for the endpoint's origin.
+    host: HeaderValue,
     headers: HeaderMap,
     response_timeout: Option<Duration>,
     started: Instant,
@@ -136,15 +143,23 @@ impl Client {
     pub fn new(config: Config) -> io::Result<Self> {
         let tls = trust::tls(config.url.scheme_str() == Some("https"), &config.ca)?;
         let connector = Connector::new(&config, tls)?;
-        let inner = legacy::Client::builder(TokioExecutor::new())
+        let pooled = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.idle_timeout)
             .pool_max_idle_per_host(config.max_idle)
             .retry_canceled_requests(false)
             .build(connector.clone());
-        let Config { url, headers, response_timeout, .. } = config;
-        let shared = Shared { url, headers, response_timeout, started: clock::now(), answered: AtomicU64::new(0) };
-        Ok(Self { inner, connector, shared: Arc::new(shared) })
+        let Config { url, headers, response_timeout, max_idle, idle_timeout, .. } = config;
+        let direct = Direct::new(connector.clone(), max_idle, idle_timeout);
+        let shared = Shared {
+            host: host(&url),
+            url,
+            headers,
+            response_timeout,
+            started: clock::now(),
+            answered: AtomicU64::new(0),
+        };
+        Ok(Self { pooled, direct, connector, shared: Arc::new(shared) })
     }
 
     /// The server's endpoint.
@@ -178,7 +193,8 @@ impl Client {
         let url = request.uri().clone();
         let headers = request.headers_mut();
         headers.remove(header::HOST);
-        if is_same_origin(&url, self.url()) {
+        let is_ours = is_same_origin(&url, self.url());
+        if is_ours {
             for (name, value) in &self.shared.headers {
                 headers.insert(name, value.clone());
             }
@@ -186,21 +202,45 @@ impl Client {
         if let Some(authorization) = self.connector.proxy_authorization(&url) {
             headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
         }
-        let answer = self.inner.request(request);
+        let answer = async {
+            if is_ours && self.connector.is_plain(&url) {
+                self.sent(&url, request).await
+            } else {
+                self.sent_pooled(&url, request).await
+            }
+        };
         let answer = match self.shared.response_timeout {
             None => answer.await,
             Some(after) => match tokio::time::timeout(after, answer).await {
                 Ok(answer) => answer,
                 Err(_) => return Err(SendError::Timeout { url, waited: Waited::Answer, after }),
             },
-        };
-        match answer {
-            Ok(answer) => {
-                self.shared.note_answer();
-                Ok(answer)
-            }
-            Err(error) if error.is_connect() => Err(unconnected(url, error.into())),
-            Err(error) => Err(SendError::Broken { url, source: error.into() }),
+        }?;
+        self.shared.note_answer();
+        Ok(answer)
+    }
+
+    /// Over a connection that this exchange moves itself.
+    async fn sent(&self, url: &Uri, mut request: http::Request<Body>) -> Result<http::Response<Incoming>, SendError> {
+        request.headers_mut().insert(header::HOST, self.shared.host.clone());
+        let path = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+        self.direct.send(self.url(), request).await.map_err(|failure| match failure {
+            Failure::Connect(source) => unconnected(url.clone(), source),
+            Failure::Broken(error) => SendError::Broken { url: url.clone(), source: error.into() },
+        })
+    }
+
+    /// Over a connection that has a task of its own.
+    async fn sent_pooled(
+        &self,
+        url: &Uri,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Incoming>, SendError> {
+        match self.pooled.request(request).await {
+            Ok(answer) => Ok(answer.map(Incoming::from)),
+            Err(error) if error.is_connect() => Err(unconnected(url.clone(), error.into())),
+            Err(error) => Err(SendError::Broken { url: url.clone(), source: error.into() }),
         }
     }
 
@@ -271,9 +311,31 @@ impl Waited {
 /// Whether both are of one scheme, host and port.
 #[must_use]
 pub fn is_same_origin(one: &Uri, other: &Uri) -> bool {
-    let port = |url: &Uri| url.port_u16().unwrap_or_else(|| if url.scheme_str() == Some("https") { 443 } else { 80 });
+    if one.authority() == other.authority() {
+        return one.scheme() == other.scheme();
+    }
+    let port = |url: &Uri| url.port_u16().or_else(|| default_port(url));
     let host = |url: &Uri| url.host().map(str::to_ascii_lowercase);
     one.scheme() == other.scheme() && host(one) == host(other) && port(one) == port(other)
+}
+
+/// What a request to the URL's origin says as `Host`: the default port is left out, and so is who asks.
+fn host(url: &Uri) -> HeaderValue {
+    let name = url.host().unwrap_or_default();
+    let host = match url.port_u16() {
+        Some(port) if Some(port) != default_port(url) => HeaderValue::try_from(format!("{name}:{port}")),
+        _ => HeaderValue::try_from(name),
+    };
+    // A host of a URI is made of what a header may hold.
+    host.unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn default_port(url: &Uri) -> Option<u16> {
+    match url.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    }
 }
 
 fn unconnected(url: Uri, source: Box<dyn StdError + Send + Sync>) -> SendError {

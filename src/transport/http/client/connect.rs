@@ -87,6 +87,11 @@ impl Connector {
         })
     }
 
+    /// Whether `url` is reached over TCP alone: no TLS, no proxy.
+    pub(super) fn is_plain(&self, url: &Uri) -> bool {
+        self.proxy.is_none() && url.scheme_str() == Some("http")
+    }
+
     /// What a request has to carry for a proxy that reads it; one that gets a tunnel is told otherwise.
     pub(super) fn proxy_authorization(&self, url: &Uri) -> Option<&HeaderValue> {
         self.proxy.as_ref().filter(|_| url.scheme_str() == Some("http"))?.basic_auth()

@@ -69,6 +69,6 @@ impl HttpBody for RequestBody {
 impl From<RequestBody> for Body {
     fn from(body: RequestBody) -> Self {
         // One that is at its end already needs no watching, and so no allocation.
-        if body.is_end_stream() { Self::from(body.incoming) } else { Self::boxed(body) }
+        if body.is_end_stream() { Self::from(super::super::Incoming::from(body.incoming)) } else { Self::boxed(body) }
     }
 }
