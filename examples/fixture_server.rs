@@ -21,6 +21,7 @@
 //! | `"ask": "method"` | a request to the client; goes on with its answer, which is part of the result |
 //! | `"tell": "method"` | a request to the client, whose answer is not awaited |
 //! | `"line": "text"` · `"part": "text"` | writes text with · without a line end; `$ID`, `$TOKEN` are the call's |
+//! | `"file": "path"` | writes the bytes of this file, `$ID` and `$TOKEN` as above |
 //! | `"error": {…}` · `"result": {…}` · `"big": 3` | ends with this error · this result · a result of 3 bytes of text |
 //! | `"stderr": "text"` | writes a line of text to stderr |
 //! | `"never": true` · `"exit": 3` | ends without an answer · ends this process |
@@ -33,9 +34,10 @@ use std::{
     borrow::Cow,
     collections::{HashSet, VecDeque},
     env,
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufWriter, StdoutLock, Write as _},
     process::{self, ExitCode},
+    string::FromUtf8Error,
     thread,
 };
 
@@ -355,6 +357,13 @@ impl Server {
             "stderr" => complain(text),
             "part" => {
                 self.out.write_all(spelled(call, text).as_bytes())?;
+                self.out.flush()
+            }
+            "file" => {
+                // What is no text has no names in it either.
+                let bytes = String::from_utf8(fs::read(text)?);
+                let bytes = bytes.map_or_else(FromUtf8Error::into_bytes, |text| spelled(call, &text).into_bytes());
+                self.out.write_all(&bytes)?;
                 self.out.flush()
             }
             _ => Ok(()),

@@ -12,6 +12,10 @@ mod answers;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/client.rs"]
 mod client;
+#[path = "hostile/frames.rs"]
+mod frames;
+#[path = "hostile/lines.rs"]
+mod lines;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/mux.rs"]
 mod mux;
@@ -76,6 +80,15 @@ fn answer_rightly(_: &Asked, stream: &mut TcpStream) -> io::Result<bool> {
 }
 
 #[test]
+fn hostile_http_2_clients() {
+    let upstream = Upstream::start(answer_rightly);
+    let (session, address) = listening(&[], &[&upstream.url()]);
+    let mut stage = Stage::new(session, move || ask(address));
+    frames::against(&mut stage, address);
+    stage.end();
+}
+
+#[test]
 fn hostile_http_clients_of_a_url() {
     for check in ["warn", "strict"] {
         let upstream = Upstream::start(answer_rightly);
@@ -102,5 +115,48 @@ fn hostile_http_servers_of_a_client_that_speaks_lines() {
     answers::warm_up(&mut session);
     let mut stage = Stage::alone(session);
     answers::against_dial(&mut stage);
+    stage.end();
+}
+
+/// A proxy for a client on stdin, in front of what `server` names, that has answered already.
+fn piped(server: &[&str]) -> Stage {
+    let mut session = Launch::new([&["proxy"], &OPTIONS[..], server].concat()).start();
+    session.send(WARM_UP);
+    assert!(session.stdout.line().starts_with(r#"{"jsonrpc":"2.0","id":1,"result""#));
+    Stage::alone(session)
+}
+
+const WARM_UP: &str = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n";
+
+#[test]
+fn hostile_lines_of_a_client_for_a_command() {
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let mut stage = piped(&["--", &fixture]);
+    lines::clients_against(&mut stage, false);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_client_for_a_url() {
+    let upstream = Upstream::start(lines::answer_rightly);
+    let mut stage = piped(&[&upstream.url()]);
+    lines::clients_against(&mut stage, true);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_child_for_a_client_that_speaks_lines() {
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let mut stage = piped(&["--", &fixture]);
+    lines::children_against_pipe(&mut stage);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_child_for_http_clients() {
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let (session, address) = listening(&[], &["--", &fixture]);
+    let mut stage = Stage::new(session, move || echo(address));
+    lines::children_against_mux(&mut stage, address);
     stage.end();
 }
