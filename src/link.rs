@@ -11,6 +11,7 @@
 //! A link is where backpressure lives: it reads from one side only when the other has room. There is no
 //! unbounded queue, no task per message, no detached task.
 
+mod counting;
 #[cfg(unix)]
 pub mod dial;
 #[cfg(unix)]

@@ -29,12 +29,17 @@ use shadowcat_codecs::{
 };
 
 use super::{
+    counting::count_error,
     intake::Intake,
     outbox::Outbox,
     refused::{Oversized, Refused},
 };
 use crate::{
     session::{Action, Message, Reason, Reply, Session, StreamKey},
+    telemetry::metrics::{
+        Flow, Metrics,
+        labels::{Link, To},
+    },
     transport::{Reader, Writer},
 };
 use message_log::MessageLog;
@@ -49,6 +54,8 @@ pub struct Pipe {
     session: Session,
     parser: EnvelopeParser,
     limits: Limits,
+    /// Where errors are counted, if they are.
+    metrics: Option<Metrics>,
     told_quiet: bool,
     told_initializing: bool,
     /// Which frames of the current batch are not forwarded, ascending; room that is reused.
@@ -93,10 +100,20 @@ impl Pipe {
             session,
             parser: EnvelopeParser::new(limits),
             limits,
+            metrics: None,
             told_quiet: false,
             told_initializing: false,
             dropped: Vec::new(),
         }
+    }
+
+    /// The pipe, with what crosses it counted as going over `link`.
+    #[must_use]
+    pub fn counted(mut self, metrics: &Metrics, link: Link) -> Self {
+        self.down.log = MessageLog::counted(Flow::new(metrics, link, To::Server));
+        self.up.log = MessageLog::counted(Flow::new(metrics, link, To::Client));
+        self.metrics = Some(metrics.clone());
+        self
     }
 
     /// Moves everything that can move, until something changes for good. `clock` is asked for the time
@@ -149,7 +166,7 @@ impl Pipe {
     pub fn answer_orphans(&mut self, gone: StreamKey, reason: &Reason) -> usize {
         let mut answered = 0;
         while let Some((to, reply)) = self.session.poll_orphan(gone, reason) {
-            push_reply(&mut self.half(to).outbox, &reply);
+            self.push_reply(gone, to, &reply);
             answered += 1;
         }
         answered
@@ -257,13 +274,13 @@ impl Pipe {
         let (skipped, ended) = intake.skipped();
         let Some(refused) = oversized.observe(skipped, ended) else { return };
         if let Some((to, reply)) = refused.reply(from, &mut self.session) {
-            push_reply(&mut self.half(to).outbox, &reply);
+            self.push_reply(from, to, &reply);
         }
     }
 
     /// Queues one batch of frames; `false` when more has to be read first.
     fn take_batch(&mut self, from: StreamKey, now: Instant) -> Result<bool, FrameError> {
-        let Self { down, up, session, parser, limits, dropped, .. } = self;
+        let Self { down, up, session, parser, limits, metrics, dropped, .. } = self;
         let (source, target) = if from == down.key { (down, up) } else { (up, down) };
         let Half { intake, outbox: back, log, .. } = source;
         let Some(mut open) = intake.next_batch()? else { return Ok(false) };
@@ -284,19 +301,26 @@ impl Pipe {
                     }
                 }
                 Err(error) => {
+                    log.kept_back();
                     let at = open.at() + open.span(index).map_or(0, |span| span.start() as u64);
                     keep_back(session, *limits, from, (at, frame), *error)
                 }
             };
             dropped.push(index);
             if let Some((to, reply)) = reply {
-                push_reply(if to == from { back } else { &mut target.outbox }, &reply);
+                push_reply(if to == from { back } else { &mut target.outbox }, &reply, metrics.as_ref(), from);
             }
         }
         let batch = open.freeze();
         target.outbox.push_batch(&batch, dropped);
         intake.recycle(batch);
         Ok(true)
+    }
+
+    /// Queues `reply`, which is about a message of `of`.
+    fn push_reply(&mut self, of: StreamKey, to: StreamKey, reply: &Reply) {
+        let half = if to == self.down.key { &mut self.down } else { &mut self.up };
+        push_reply(&mut half.outbox, reply, self.metrics.as_ref(), of);
     }
 
     fn half(&mut self, key: StreamKey) -> &mut Half {
@@ -364,7 +388,11 @@ fn keep_back(
     Refused::new(limits, frame, error.to_string()).reply(from, session)
 }
 
-fn push_reply(outbox: &mut Outbox, reply: &Reply) {
+#[cold]
+fn push_reply(outbox: &mut Outbox, reply: &Reply, metrics: Option<&Metrics>, of: StreamKey) {
+    if let Some(metrics) = metrics {
+        count_error(metrics, reply.reason(), of);
+    }
     let mut message = BytesMut::with_capacity(256);
     reply.write(&mut message);
     outbox.push_line(message.freeze());

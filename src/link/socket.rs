@@ -23,6 +23,7 @@ use crate::{
     clock,
     resources::Resources,
     session::{Counts, Reason, Session, StreamKey},
+    telemetry::metrics::labels::Link,
     transport::{Reader, Writer, connection::Connection},
 };
 
@@ -101,7 +102,10 @@ pub(super) async fn serve(
     options: Options,
     mut stops: Stops,
 ) -> io::Result<Outcome> {
-    let mut pipe = Pipe::new(downstream, upstream.halves()?, options.limits, Session::new(options.max_pending));
+    let metrics = options.resources.metrics.clone();
+    let mut open = metrics.session(Link::Socket);
+    let mut pipe = Pipe::new(downstream, upstream.halves()?, options.limits, Session::new(options.max_pending))
+        .counted(&metrics, Link::Socket);
     let mut running = Running::new(options);
     while !running.is_over() {
         // First what is rare: a flood in the pipe may take all the time there is.
@@ -118,7 +122,9 @@ pub(super) async fn serve(
     };
     let orphans = if running.client_gone { 0 } else { orphans };
     let client_done = pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0;
-    Ok(Outcome { cause: running.cause(client_done), orphans, counts: pipe.session().counts() })
+    let cause = running.cause(client_done);
+    open.ends_by(cause.into());
+    Ok(Outcome { cause, orphans, counts: pipe.session().counts() })
 }
 
 impl Running {

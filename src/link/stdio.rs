@@ -36,6 +36,7 @@ use crate::{
         last_words::LastWords,
         server_log::ServerLog,
     },
+    telemetry::metrics::labels::{Link, SessionEnd},
     transport::{Reader, Writer},
 };
 
@@ -149,7 +150,10 @@ pub(super) async fn serve(
     mut stops: Stops,
 ) -> io::Result<Outcome> {
     let Child { id, stdin, stdout, stderr } = child;
-    let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending));
+    let metrics = options.resources.metrics.clone();
+    let (mut open, _child) = (metrics.session(Link::Pipe), metrics.child());
+    let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending))
+        .counted(&metrics, Link::Pipe);
     let server_log = ServerLog::new(stderr, log);
     let mut running = Running::new(id, &options, server_log.last_words());
     let mut server_log = pin!(server_log.run());
@@ -182,8 +186,10 @@ pub(super) async fn serve(
     drain_log(server_log, is_logging).await;
     let orphans = if running.client_gone { 0 } else { orphans + running.orphans };
     let (counts, client_done) = (pipe.session().counts(), pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0);
+    open.ends_by(SessionEnd::Failed);
     ended.map(|status| {
         let cause = running.cause(client_done, status.is_success() || counts.to_downstream > 0);
+        open.ends_by(cause.into());
         Outcome { cause, status, orphans, counts, last_words: running.words.borrow().lines() }
     })
 }
@@ -337,6 +343,16 @@ async fn until(due: Option<Instant>) {
 
 fn now() -> Instant {
     clock::now().into_std()
+}
+
+impl From<Cause> for SessionEnd {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Client => Self::Client,
+            Cause::Server | Cause::Mute(_) => Self::Server,
+            Cause::Stopped => Self::Stopped,
+        }
+    }
 }
 
 impl fmt::Display for Cause {

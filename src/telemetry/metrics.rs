@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use cells::Tally;
 pub use cells::{Counter, Gauge, Histogram, Seconds};
 use labels::{
     Blame, CopyReason, ErrorReason, Label as _, Labels, Link, MessageKind, PoolKind, SessionEnd, TimeoutOf, To,
@@ -69,7 +70,7 @@ families! {
     errors: Counter<(Blame, ErrorReason)> = "shadowcat_errors_total",
     /// Time messages spent inside us: from being read to being written, a slow reader included.
     inside: Histogram<(Link, To)> = "shadowcat_inside_seconds",
-    /// Time from passing a request on to reading its answer, or over HTTP the answer's headers.
+    /// Time from a request's arrival here to its answer's, or over HTTP to that of the answer's headers.
     server: Histogram<(Link,)> = "shadowcat_server_seconds",
     /// Bytes of peers' data held in buffers.
     buffer: Gauge = "shadowcat_buffer_bytes",
@@ -136,6 +137,13 @@ pub struct OpenSession {
     end: SessionEnd,
 }
 
+/// A child, counted as one that runs until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it counts the child as gone"]
+pub struct RunningChild {
+    metrics: Metrics,
+}
+
 /// One thing of many, counted as there until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped, it counts the thing as gone"]
@@ -157,6 +165,13 @@ impl Metrics {
         self.sessions_begun.add((link,), 1);
         self.sessions.add((link,), 1);
         OpenSession { metrics: self.clone(), link, end: SessionEnd::Client }
+    }
+
+    /// Counts a child that was started, until what is returned is dropped: when it was reaped, or is given up.
+    pub fn child(&self) -> RunningChild {
+        self.children_started.add((), 1);
+        self.children.add((), 1);
+        RunningChild { metrics: self.clone() }
     }
 
     /// Counts one thing in `gauge` until what is returned is dropped: `metrics.present(|all| &all.exchanges, ())`.
@@ -210,6 +225,13 @@ impl Drop for OpenSession {
     }
 }
 
+impl Drop for RunningChild {
+    fn drop(&mut self) {
+        self.metrics.children.add((), -1);
+        self.metrics.children_exited.add((), 1);
+    }
+}
+
 impl<L: Labels> Drop for Present<L> {
     fn drop(&mut self) {
         (self.gauge)(&self.metrics).add(self.labels, -1);
@@ -223,7 +245,9 @@ pub struct Flow {
     link: Link,
     to: To,
     kinds: [u32; MessageKind::ALL.len()],
+    messages: u64,
     len: u64,
+    answered: Tally,
 }
 
 impl Flow {
@@ -231,7 +255,8 @@ impl Flow {
     #[must_use]
     pub fn new(metrics: &Metrics, link: Link, to: To) -> Self {
         metrics.uses(link);
-        Self { metrics: metrics.clone(), link, to, kinds: [0; MessageKind::ALL.len()], len: 0 }
+        let kinds = [0; MessageKind::ALL.len()];
+        Self { metrics: metrics.clone(), link, to, kinds, messages: 0, len: 0, answered: Tally::default() }
     }
 
     /// One message, `len` bytes long.
@@ -240,6 +265,7 @@ impl Flow {
         if let Some(count) = self.kinds.get_mut(kind.index()) {
             *count += 1;
         }
+        self.messages += 1;
         self.len += len as u64;
     }
 
@@ -248,25 +274,30 @@ impl Flow {
         self.metrics.noise.add((self.link, self.to), 1);
     }
 
-    /// An answer whose request had been passed on this long ago.
+    /// An answer to a request that came by this long ago.
     #[inline]
-    pub fn answered(&self, after: Duration) {
-        self.metrics.server.observe((self.link,), after, 1);
+    pub fn answered(&mut self, after: Duration) {
+        self.answered.note(after);
+    }
+
+    /// Whether there is nothing to count.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
     }
 
     /// Counts what was added up, after it was inside us for `inside`.
     pub fn count(&mut self, inside: Duration) {
-        let mut messages = 0;
         for (kind, count) in MessageKind::ALL.iter().zip(&mut self.kinds) {
             if *count > 0 {
-                let count = u64::from(std::mem::take(count));
-                self.metrics.messages.add((self.link, self.to, *kind), count);
-                messages += count;
+                self.metrics.messages.add((self.link, self.to, *kind), std::mem::take(count).into());
             }
         }
-        if messages > 0 {
-            self.metrics.bytes.add((self.link, self.to), std::mem::take(&mut self.len));
-            self.metrics.inside.observe((self.link, self.to), inside, messages);
+        self.metrics.bytes.add((self.link, self.to), std::mem::take(&mut self.len));
+        self.metrics.inside.observe((self.link, self.to), inside, std::mem::take(&mut self.messages));
+        if !self.answered.is_empty() {
+            self.metrics.server.add_up((self.link,), &mut self.answered);
         }
     }
 

@@ -1,19 +1,25 @@
-//! One debug line a message: where to, what, how large, how long it was inside us. Never a payload.
+//! Messages on their way: counted, and one debug line each: where to, what, how large, how long it was inside us.
+//! Never a payload.
 //!
-//! The line is written when the message has left, so that the time says what a user feels. Costs one look at
-//! a flag where debug logging is off.
+//! Both happen when the message has left, so that the time says what a user feels. Counts are added up here and
+//! reach the shared counters once a batch; a line costs one look at a flag where debug logging is off.
 
 use std::time::{Duration, Instant};
 
 use shadowcat_codecs::envelope::Kind;
 
-use crate::session::{Action, Message, StreamKey};
+use crate::{
+    session::{Action, Message, StreamKey},
+    telemetry::metrics::Flow,
+};
 
 /// The messages of one direction that were read and have yet to leave.
 #[derive(Debug, Default)]
 pub(in crate::link) struct MessageLog {
     read_at: Option<Instant>,
     notes: Vec<Note>,
+    /// `None`: nobody counts.
+    flow: Option<Flow>,
 }
 
 #[derive(Debug)]
@@ -27,6 +33,11 @@ struct Note {
 }
 
 impl MessageLog {
+    /// One whose messages are counted.
+    pub(in crate::link) fn counted(flow: Flow) -> Self {
+        Self { flow: Some(flow), ..Self::default() }
+    }
+
     /// The messages that follow were read at `now`.
     pub(in crate::link) fn read(&mut self, now: Instant) {
         self.read_at = Some(now);
@@ -35,16 +46,38 @@ impl MessageLog {
     /// Notes a message that is being forwarded.
     #[inline]
     pub(in crate::link) fn decided(&mut self, from: StreamKey, message: Message<'_>, action: &Action) {
-        if let (true, Action::Forward { after, .. }) = (tracing::enabled!(tracing::Level::DEBUG), action) {
+        let Action::Forward { after, .. } = action else { return };
+        if let Some(flow) = &mut self.flow {
+            flow.message(message.envelope.kind().into(), message.frame.len());
+            if let Some(after) = after {
+                flow.answered(*after);
+            }
+        }
+        if tracing::enabled!(tracing::Level::DEBUG) {
             self.notes.push(Note::new(from, message, *after));
+        }
+    }
+
+    /// A frame is kept back, because it is no message.
+    #[cold]
+    pub(in crate::link) fn kept_back(&self) {
+        if let Some(flow) = &self.flow {
+            flow.noise();
         }
     }
 
     /// Everything noted has left.
     #[inline]
     pub(in crate::link) fn written(&mut self, clock: &impl Fn() -> Instant) {
-        if let (false, Some(read_at)) = (self.notes.is_empty(), self.read_at) {
+        let is_counted = self.flow.as_ref().is_some_and(|flow| !flow.is_empty());
+        if !is_counted && self.notes.is_empty() {
+            return;
+        }
+        if let Some(read_at) = self.read_at {
             let inside = clock().saturating_duration_since(read_at);
+            if let Some(flow) = &mut self.flow {
+                flow.count(inside);
+            }
             for note in self.notes.drain(..) {
                 note.log(inside);
             }

@@ -46,6 +46,14 @@ pub struct Histogram<L = ()> {
     labels: PhantomData<L>,
 }
 
+/// Times on their way into a [`Histogram`], where nobody else adds: the histogram is touched once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    buckets: [u32; BUCKETS],
+    nanos: u64,
+    is_used: bool,
+}
+
 /// A number that only grows, in seconds. Set as a whole from what the system says.
 #[derive(Debug)]
 pub struct Seconds<const IS_COUNTER: bool> {
@@ -95,12 +103,25 @@ impl<L: Labels> Histogram<L> {
     /// Counts `count` things that took `time` each.
     #[inline]
     pub fn observe(&self, labels: L, time: Duration, count: u64) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.partition_point(|&bound| bound < nanos);
+        let (nanos, bucket) = nanos_and_bucket(time);
         let index = labels.index();
         if let (Some(cell), Some(sum)) = (self.buckets.get(index * BUCKETS + bucket), self.sums.get(index)) {
             cell.fetch_add(count, Relaxed);
             sum.fetch_add(nanos.saturating_mul(count), Relaxed);
+        }
+    }
+
+    /// Counts what `tally` holds, and empties it.
+    pub(super) fn add_up(&self, labels: L, tally: &mut Tally) {
+        let Tally { buckets, nanos, .. } = std::mem::take(tally);
+        let index = labels.index();
+        for (cell, count) in self.buckets.iter().skip(index * BUCKETS).zip(buckets) {
+            if count > 0 {
+                cell.fetch_add(count.into(), Relaxed);
+            }
+        }
+        if let Some(sum) = self.sums.get(index) {
+            sum.fetch_add(nanos, Relaxed);
         }
     }
 
@@ -110,6 +131,27 @@ impl<L: Labels> Histogram<L> {
         let start = labels.index() * BUCKETS;
         self.buckets.iter().skip(start).take(BUCKETS).map(|cell| cell.load(Relaxed)).sum()
     }
+}
+
+impl Tally {
+    #[inline]
+    pub(super) fn note(&mut self, time: Duration) {
+        let (nanos, bucket) = nanos_and_bucket(time);
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count += 1;
+        }
+        self.nanos = self.nanos.saturating_add(nanos);
+        self.is_used = true;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_used
+    }
+}
+
+fn nanos_and_bucket(time: Duration) -> (u64, usize) {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    (nanos, BOUNDS.partition_point(|&bound| bound < nanos))
 }
 
 impl<const IS_COUNTER: bool> Seconds<IS_COUNTER> {
