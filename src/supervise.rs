@@ -105,6 +105,11 @@ impl Command {
 }
 
 impl ChildId {
+    #[cfg(test)]
+    pub(crate) const fn new(pid: u32) -> Self {
+        Self(pid)
+    }
+
     /// The process id.
     #[must_use]
     pub const fn pid(self) -> u32 {

@@ -3,6 +3,9 @@
 //! It is the only one who waits for exits, because the keeper has one socket for all children. A keeper that is
 //! lost, and its children with it, is replaced.
 
+#[cfg(test)]
+pub(super) mod memory;
+
 use std::{collections::HashMap, io, time::Duration};
 
 use tokio::{

@@ -179,10 +179,15 @@ pub(super) async fn serve(
     };
     parting::hear_out(server_log.as_mut(), &mut is_logging).await;
     let reason = parting::exited(ended.as_ref().ok().copied(), &running.words);
-    let orphans = tokio::select! {
-        orphans = pipe.settle(&reason, now) => orphans,
-        Told::Stop = stops.next() => 0,
-    };
+    let mut orphans = 0;
+    for _ in 0..2 {
+        orphans += tokio::select! {
+            orphans = pipe.settle(&reason, now) => orphans,
+            Told::Stop = stops.next() => break,
+        };
+        // What the client asks meanwhile is answered by the second turn.
+        drain_log(server_log.as_mut(), std::mem::take(&mut is_logging)).await;
+    }
     drain_log(server_log, is_logging).await;
     let orphans = if running.client_gone { 0 } else { orphans + running.orphans };
     let (counts, client_done) = (pipe.session().counts(), pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0);
@@ -371,3 +376,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How long its stderr may.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod model;
