@@ -4,6 +4,8 @@
 //! `completions`, `man`, `--help` and `--version`.
 
 mod args;
+#[cfg(unix)]
+mod config;
 mod exit;
 mod pages;
 #[cfg(unix)]
@@ -12,9 +14,12 @@ mod version;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
+use clap::{ArgMatches, Command, FromArgMatches as _, error::ErrorKind};
 
+#[cfg(unix)]
+use args::ConfigTask;
 use args::{Args, Task};
+use exit::USAGE;
 pub(crate) use exit::{Failure, RUNTIME};
 
 /// Runs the command as typed.
@@ -24,25 +29,43 @@ pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode,
     if typed.get(1).is_some_and(|word| word == DEMO_SERVER) {
         return crate::demo::serve();
     }
-    let parsed = Args::command().try_get_matches_from(typed).and_then(|typed| {
-        let args = Args::from_arg_matches(&typed)?;
-        Ok((typed, args))
+    let mut definition = args::definition();
+    let parsed = definition.try_get_matches_from_mut(&typed).and_then(|matches| {
+        let args = Args::from_arg_matches(&matches)?;
+        Ok((matches, args))
     });
-    let args = match parsed {
-        Ok((typed, args)) => {
-            args::scope::check(&typed)?;
-            args
-        }
+    match parsed {
+        Ok((matches, args)) => start(args.task, &typed, &matches, definition),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             // A reader that has seen enough is no failure.
             let _ = error.print();
-            return Ok(ExitCode::SUCCESS);
+            Ok(ExitCode::SUCCESS)
         }
-        Err(error) => return Err(Failure::usage(&error)),
-    };
-    match args.task {
+        Err(error) => Err(Failure::usage(&error)),
+    }
+}
+
+fn start(task: Task, typed: &[OsString], matches: &ArgMatches, mut shape: Command) -> Result<ExitCode, Failure> {
+    let below = |names: &[&str]| names.iter().try_fold(matches, |matches, name| matches.subcommand_matches(name));
+    match task {
         #[cfg(unix)]
-        Task::Proxy(args) => proxy::run(*args),
+        Task::Proxy(_) => match below(&["proxy"]) {
+            Some(proxy) => proxy::run(config::settle(typed, proxy, &["proxy"], &shape)?),
+            None => Err(Failure::new(USAGE, "no arguments")),
+        },
+        #[cfg(unix)]
+        Task::Config(ConfigTask::Show(_)) => match below(&["config", "show"]) {
+            Some(proxy) => {
+                shape.build();
+                config::show(&config::settle(typed, proxy, &["config", "show"], &shape)?, &shape)
+            }
+            None => Err(Failure::new(USAGE, "no arguments")),
+        },
+        #[cfg(unix)]
+        Task::Config(ConfigTask::Check { files }) => {
+            shape.build();
+            config::check(&files, &shape)
+        }
         Task::Pipe(args) => crate::filter::run(args.into_options()?),
         Task::Demo(args) => crate::demo::run(args.calls),
         Task::Completions { shell } => pages::completions(shell),

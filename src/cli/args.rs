@@ -3,13 +3,13 @@
 pub(crate) mod listen;
 pub(crate) mod scope;
 pub(crate) mod server;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use clap::{
-    ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum,
+    Arg, ArgAction, Args as ClapArgs, Command, CommandFactory as _, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
 use clap_complete::Shell;
@@ -46,6 +46,10 @@ pub(crate) enum Task {
     Pipe(PipeArgs),
     /// Run a built-in server behind the proxy and a client through it, and show what crossed and its cost
     Demo(DemoArgs),
+    /// Show the settings of `proxy` with the origin of each, or check files of settings
+    #[cfg(unix)]
+    #[command(subcommand)]
+    Config(ConfigTask),
     /// Write completions for a shell to stdout; its help says where they belong
     #[command(after_help = COMPLETIONS)]
     Completions {
@@ -57,6 +61,19 @@ pub(crate) enum Task {
         /// The command it is about, such as 'proxy'; without, the overview
         #[arg(value_name = "COMMAND")]
         of: Vec<String>,
+    },
+}
+
+/// What `shadowcat config` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigTask {
+    /// Print what `shadowcat proxy` would run with, given these arguments, as TOML; each value with its origin
+    Show(Box<ProxyArgs>),
+    /// Say what is wrong with these files, by line and key; exit code 78 if anything is
+    Check {
+        /// Files in TOML
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -74,6 +91,15 @@ pub(crate) struct ProxyArgs {
     /// The server's command and its arguments, behind `--`
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+
+    /// Take settings from this file in TOML: --max-pending is max_pending there, servers are tables [servers.NAME], each
+    /// at /NAME/mcp with --listen. The environment, SHADOWCAT_MAX_PENDING, is stronger, and flags are strongest
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Use this server of the file, and no other
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
 
     /// Set an environment variable for the server; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_env, action = ArgAction::Append)]
@@ -243,6 +269,23 @@ pub(crate) enum LogFormatName {
     Json,
 }
 
+/// The definition of the command line. A switch takes a value too, so that it can be off where a file has it on.
+pub(crate) fn definition() -> Command {
+    with_switches(Args::command())
+}
+
+fn with_switches(command: Command) -> Command {
+    let switch = |arg: Arg| {
+        if !matches!(arg.get_action(), ArgAction::SetTrue) {
+            return arg;
+        }
+        let arg = arg.action(ArgAction::Set).value_parser(clap::value_parser!(bool)).value_name("true|false");
+        let arg = arg.num_args(0..=1).require_equals(true).default_value("false").default_missing_value("true");
+        arg.hide_possible_values(true).hide_default_value(true)
+    };
+    command.mut_args(switch).mut_subcommands(with_switches)
+}
+
 impl PipeArgs {
     pub(crate) fn into_options(self) -> Result<Options, Failure> {
         let Self { from, to, json, on_invalid, newlines, max_frame_len, stats, file } = self;
@@ -301,14 +344,13 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
     use shadowcat::supervise::ladder::Times;
 
     use super::*;
 
     #[test]
     fn definition_is_consistent() {
-        Args::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]

@@ -35,25 +35,12 @@ impl Failure {
 
     /// One helpful line instead of the parser's several.
     pub(crate) fn usage(error: &clap::Error) -> Self {
-        let rendered = error.render().to_string();
-        let mut lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or("wrong usage");
-        let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-        // What is missing, or what would be possible, is said in the lines behind it.
-        for more in lines {
-            if let Some(tip) = more.strip_prefix("tip: ") {
-                // How to pass a mistyped flag as a value is no help here.
-                if tip.starts_with("a similar") {
-                    let _ = write!(line, "; {tip}");
-                }
-            } else if more.starts_with("Usage:") || more.starts_with("For more information") {
-                break;
-            } else {
-                let _ = write!(line, " {more}");
-            }
-        }
-        line.push_str("; see 'shadowcat --help'");
-        Self::new(USAGE, line)
+        Self::new(USAGE, format!("{}; see 'shadowcat --help'", flattened(error)))
+    }
+
+    /// What is said.
+    pub(crate) fn line(&self) -> &str {
+        &self.line
     }
 
     /// Says the line on stderr and gives the code.
@@ -73,6 +60,28 @@ impl Failure {
         let _ = end.recv_timeout(PATIENCE);
         ExitCode::from(self.code)
     }
+}
+
+/// What the parser says in several lines, in one.
+pub(crate) fn flattened(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
+    let mut lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("wrong usage");
+    let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    // What is missing, or what would be possible, is said in the lines behind it.
+    for more in lines {
+        if let Some(tip) = more.strip_prefix("tip: ") {
+            // How to pass a mistyped flag as a value is no help here.
+            if tip.starts_with("a similar") {
+                let _ = write!(line, "; {tip}");
+            }
+        } else if more.starts_with("Usage:") || more.starts_with("For more information") {
+            break;
+        } else {
+            let _ = write!(line, " {more}");
+        }
+    }
+    line
 }
 
 /// How long the line may wait for a reader.

@@ -6,12 +6,12 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Command, CommandFactory as _, builder::StyledStr};
+use clap::{Command, builder::StyledStr};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::{
-    args::Args,
+    args,
     exit::{Failure, RUNTIME, USAGE},
     version,
 };
@@ -19,7 +19,7 @@ use super::{
 /// `shadowcat completions SHELL`.
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), NAME, &mut script);
+    clap_complete::generate(shell, &mut args::definition(), NAME, &mut script);
     print(&script)
 }
 
@@ -64,7 +64,7 @@ fn write_as_it_is(title: &str, text: Option<&StyledStr>, page: &mut Vec<u8>) {
 
 /// The command with these names, one below the other.
 fn find(names: &[String]) -> Result<Command, Failure> {
-    let mut command = Args::command().disable_help_subcommand(true);
+    let mut command = args::definition().disable_help_subcommand(true);
     // Names of pages and their usage lines are made here: `shadowcat-proxy`.
     command.build();
     for name in names {
@@ -81,7 +81,8 @@ fn find(names: &[String]) -> Result<Command, Failure> {
     Ok(command)
 }
 
-fn print(bytes: &[u8]) -> Result<ExitCode, Failure> {
+/// Prints to stdout, which is no wire here.
+pub(crate) fn print(bytes: &[u8]) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         // A reader that has seen enough is no failure.

@@ -24,11 +24,17 @@ use tokio::runtime::{self, Runtime};
 
 use super::{
     args::{ProxyArgs, listen::ListenAddr, server::ServerAddr},
+    config::Settings,
     exit::{Failure, RUNTIME, USAGE},
 };
 
 /// Runs the link to its end.
-pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    let Settings { whole, servers } = settings;
+    if !servers.is_empty() {
+        return Err(Failure::new(USAGE, "HTTP clients in front of servers of a file are not supported yet"));
+    }
+    let args = whole.args;
     let has_command = !args.command.is_empty();
     match (&args.listen.listen, &args.url) {
         (_, None) if !has_command => {

@@ -45,11 +45,11 @@ pub(crate) struct ListenArgs {
     pub(crate) require_bearer_env: Option<String>,
 
     /// Our certificate and its chain, in PEM, for clients that connect by TLS
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
 
     /// The certificate's key, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
 
     /// How long a client may take to send a request's headers [default: 10s]

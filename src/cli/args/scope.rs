@@ -1,33 +1,61 @@
-//! Which flags of `shadowcat proxy` apply to which link; one that does not apply is refused, not ignored.
+//! Which flags of `shadowcat proxy` apply to which link, and whose they are where a file has several servers. A flag
+//! that does not apply is refused, not ignored.
 
-use clap::{ArgMatches, parser::ValueSource};
+use clap::ArgMatches;
 
 use super::{listen::ListenAddr, server::ServerAddr};
-use crate::cli::exit::{Failure, USAGE};
 
-/// Refuses the first flag that was typed and does not apply to the link that was asked for.
-pub(crate) fn check(typed: &ArgMatches) -> Result<(), Failure> {
-    let Some(("proxy", proxy)) = typed.subcommand() else { return Ok(()) };
-    let was_typed = |id: &str| proxy.value_source(id) == Some(ValueSource::CommandLine);
-    let clients = match proxy.get_one("listen") {
-        None => Clients::Stdio,
-        Some(ListenAddr::Http(_) | ListenAddr::HttpUnix(_)) => Clients::Http,
-        Some(ListenAddr::Tcp(_) | ListenAddr::Unix(_)) => Clients::Lines,
-    };
-    let server = match proxy.get_one("url") {
-        Some(ServerAddr::Url(_)) => Server::Url,
-        Some(ServerAddr::Socket(_)) => Server::Socket,
-        None if was_typed("command") => Server::Command,
-        // That the server is missing is the first thing to say.
-        None => return Ok(()),
-    };
-    for (id, needs) in SCOPES {
-        if let (true, Some(lacking)) = (was_typed(id), needs.lacking(clients, server)) {
-            let flag = id.replace('_', "-");
-            return Err(Failure::new(USAGE, format!("--{flag} is for {lacking}; see 'shadowcat proxy --help'")));
-        }
+/// Which link is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    clients: Clients,
+    server: Server,
+}
+
+impl Link {
+    /// The link that these arguments of `shadowcat proxy` ask for. `None` without a server: that is the first
+    /// thing to say then.
+    pub(crate) fn asked_for(proxy: &ArgMatches) -> Option<Self> {
+        let clients = match proxy.get_one("listen") {
+            None => Clients::Stdio,
+            Some(ListenAddr::Http(_) | ListenAddr::HttpUnix(_)) => Clients::Http,
+            Some(ListenAddr::Tcp(_) | ListenAddr::Unix(_)) => Clients::Lines,
+        };
+        let server = match proxy.get_one("url") {
+            Some(ServerAddr::Url(_)) => Server::Url,
+            Some(ServerAddr::Socket(_)) => Server::Socket,
+            None if proxy.contains_id("command") => Server::Command,
+            None => return None,
+        };
+        Some(Self { clients, server })
     }
-    Ok(())
+
+    /// What is lacking for the flag with this id to have a meaning.
+    pub(crate) fn lacks(self, id: &str) -> Option<&'static str> {
+        row(id).and_then(|(_, needs, _)| needs.lacking(self.clients, self.server))
+    }
+}
+
+/// Whose the flag with this id is.
+pub(crate) fn whose(id: &str) -> Whose {
+    row(id).map_or(Whose::Process, |&(_, _, whose)| whose)
+}
+
+fn row(id: &str) -> Option<&'static (&'static str, Needs, Whose)> {
+    FLAGS.iter().find(|(of, ..)| *of == id)
+}
+
+/// Where a file may have a key: it has tables for servers, `[servers.NAME]`, or it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The process's or its listener's: above all tables only.
+    Process,
+    /// A server's: in its table, or above all tables for every server.
+    Each,
+    /// One server's alone, and never another's: in its table. Secrets and the like.
+    Own,
+    /// What says which file and which server: in no file.
+    CommandLine,
 }
 
 /// How clients reach us.
@@ -49,6 +77,8 @@ enum Server {
 /// What a flag is for.
 #[derive(Debug, Clone, Copy)]
 enum Needs {
+    /// Any link.
+    Nothing,
     Command,
     CommandOrSocket,
     Url,
@@ -66,6 +96,7 @@ impl Needs {
         let is_http = clients == Clients::Http;
         let is_command = server == Server::Command;
         let (applies, what) = match self {
+            Self::Nothing => (true, ""),
             Self::Command => (is_command, "a server that is a command"),
             Self::CommandOrSocket => (server != Server::Url, "a server that is a command or a socket, not a URL"),
             Self::Url => (server == Server::Url, "a server that is a URL"),
@@ -86,52 +117,71 @@ impl Needs {
     }
 }
 
-/// Flags that do not apply everywhere, by their ids.
-const SCOPES: &[(&str, Needs)] = &[
-    ("env", Needs::Command),
-    ("env_clear", Needs::Command),
-    ("cwd", Needs::Command),
-    ("shutdown_grace", Needs::CommandOrSocket),
-    ("kill_after", Needs::Command),
-    ("path", Needs::Http),
-    ("legacy_sse", Needs::Http),
-    ("allow_origin", Needs::Http),
-    ("allow_host", Needs::Http),
-    ("require_bearer_env", Needs::Http),
-    ("tls_cert", Needs::Http),
-    ("tls_key", Needs::Http),
-    ("header_timeout", Needs::Http),
-    ("body_timeout", Needs::Http),
-    ("write_timeout", Needs::Http),
-    ("idle_timeout", Needs::Http),
-    ("max_connections", Needs::Http),
-    ("header", Needs::Url),
-    ("bearer_env", Needs::Url),
-    ("ca", Needs::Url),
-    ("connect_timeout", Needs::UrlOrSocket),
-    ("response_timeout", Needs::Url),
-    ("header_check", Needs::Http),
-    ("child", Needs::HttpAndCommand),
-    ("max_children", Needs::HttpAndCommand),
-    ("max_sessions", Needs::Sessions),
-    ("session_idle", Needs::HttpAndCommand),
-    ("start_timeout", Needs::Command),
-    ("public_url", Needs::HttpAndUrl),
+/// Flags where the first has no meaning without the second. Not clap's `requires`: the second may be in the file.
+pub(crate) const TOGETHER: [(&str, &str); 2] = [("tls_cert", "tls_key"), ("tls_key", "tls_cert")];
+
+/// Every flag of `shadowcat proxy` by its id, which link it is for, and whose it is.
+const FLAGS: &[(&str, Needs, Whose)] = &[
+    ("url", Needs::Nothing, Whose::Own),
+    ("command", Needs::Nothing, Whose::Own),
+    ("config", Needs::Nothing, Whose::CommandLine),
+    ("server", Needs::Nothing, Whose::CommandLine),
+    ("env", Needs::Command, Whose::Own),
+    ("env_clear", Needs::Command, Whose::Each),
+    ("cwd", Needs::Command, Whose::Own),
+    ("max_frame_len", Needs::Nothing, Whose::Each),
+    ("max_pending", Needs::Nothing, Whose::Each),
+    ("drain_timeout", Needs::Nothing, Whose::Process),
+    ("shutdown_grace", Needs::CommandOrSocket, Whose::Each),
+    ("kill_after", Needs::Command, Whose::Each),
+    ("listen", Needs::Nothing, Whose::Process),
+    ("path", Needs::Http, Whose::Process),
+    ("legacy_sse", Needs::Http, Whose::Each),
+    ("allow_origin", Needs::Http, Whose::Process),
+    ("allow_host", Needs::Http, Whose::Process),
+    ("require_bearer_env", Needs::Http, Whose::Process),
+    ("tls_cert", Needs::Http, Whose::Process),
+    ("tls_key", Needs::Http, Whose::Process),
+    ("header_timeout", Needs::Http, Whose::Process),
+    ("body_timeout", Needs::Http, Whose::Process),
+    ("write_timeout", Needs::Http, Whose::Process),
+    ("idle_timeout", Needs::Http, Whose::Process),
+    ("max_connections", Needs::Http, Whose::Process),
+    ("header", Needs::Url, Whose::Own),
+    ("bearer_env", Needs::Url, Whose::Own),
+    ("ca", Needs::Url, Whose::Each),
+    ("connect_timeout", Needs::UrlOrSocket, Whose::Each),
+    ("response_timeout", Needs::Url, Whose::Each),
+    ("header_check", Needs::Http, Whose::Each),
+    ("child", Needs::HttpAndCommand, Whose::Each),
+    ("max_children", Needs::HttpAndCommand, Whose::Each),
+    ("max_sessions", Needs::Sessions, Whose::Each),
+    ("session_idle", Needs::HttpAndCommand, Whose::Each),
+    ("start_timeout", Needs::Command, Whose::Each),
+    ("public_url", Needs::HttpAndUrl, Whose::Own),
+    ("log_level", Needs::Nothing, Whose::Process),
+    ("log_format", Needs::Nothing, Whose::Process),
 ];
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::cli::args::Args;
+    use crate::cli::args;
 
     #[test]
-    fn every_scoped_flag_exists() {
-        let command = Args::command();
-        let proxy = command.find_subcommand("proxy").expect("there is a proxy");
-        for (id, _) in SCOPES {
-            assert!(proxy.get_arguments().any(|arg| arg.get_id() == id), "{id}");
+    fn every_flag_has_its_row_and_every_row_its_flag() {
+        let definition = args::definition();
+        let proxy = definition.find_subcommand("proxy").expect("there is a proxy");
+        for (id, ..) in FLAGS {
+            assert!(proxy.get_arguments().any(|arg| arg.get_id() == id), "FLAGS has {id}, and there is no such flag");
+        }
+        for arg in proxy.get_arguments().filter(|arg| arg.get_id() != "help") {
+            let id = arg.get_id().as_str();
+            assert!(
+                row(id).is_some(),
+                "{id} is new: add (\"{id}\", Needs::…, Whose::…) to FLAGS in src/cli/args/scope.rs: which link it is \
+                 for, and whether one server may have another value than the next"
+            );
         }
     }
 }

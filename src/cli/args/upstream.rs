@@ -101,7 +101,7 @@ fn parse_header(typed: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-fn parse_url(typed: &str) -> Result<Uri, String> {
+pub(crate) fn parse_url(typed: &str) -> Result<Uri, String> {
     let url: Uri = typed.parse().map_err(|error| format!("'{typed}' is no URL: {error}"))?;
     let authority = url.authority().map(http::uri::Authority::as_str);
     match (url.scheme_str(), authority) {
