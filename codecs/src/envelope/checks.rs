@@ -12,6 +12,7 @@ pub(crate) type Said = Result<(Envelope, Vec<(Span, Envelope)>), EnvelopeError>;
 pub(crate) fn every_way_agrees(frame: &[u8], limits: Limits, cuts: &[usize]) -> Said {
     let said = scanned(frame, limits, &[]);
     assert_eq!(scanned(frame, limits, cuts), said, "cut at {cuts:?}");
+    assert_eq!(read_whole(frame, limits), said, "in one piece");
     for small_len in [0, usize::MAX] {
         let mut parser = EnvelopeParser::new(limits).with_small_len(small_len);
         assert_eq!(parsed(&mut parser, frame), said, "small up to {small_len}");
@@ -69,6 +70,15 @@ fn assert_same(envelope: &Envelope, reading: &oracle::Reading) {
         assert_eq!(envelope.id_class(), reading.id_class);
         assert_eq!(oracle::members(envelope), reading.members);
     }
+}
+
+fn read_whole(frame: &[u8], limits: Limits) -> Said {
+    let mut scan = EnvelopeScan::new(limits);
+    let envelope = scan.read_whole(frame)?;
+    let elements = scan.elements().iter().map(|element| (element.span(), *element.envelope())).collect();
+    scan.reset();
+    assert_eq!(scan.read_whole(frame), Ok(envelope), "behind a reset");
+    Ok((envelope, elements))
 }
 
 fn scanned(frame: &[u8], limits: Limits, cuts: &[usize]) -> Said {

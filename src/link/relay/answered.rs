@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use shadowcat_codecs::{
     FrameError, Limits,
-    envelope::{EnvelopeError, EnvelopeScan},
+    envelope::{Envelope, EnvelopeError, EnvelopeScan},
     sse::{EventTable, SseDecoder},
 };
 
@@ -61,9 +61,24 @@ impl Messages {
         Box::new(Self { limits, scan, len: 0, refused_count: 0 })
     }
 
-    fn conclude(&mut self, len: u64) {
-        let Some(scan) = &mut self.scan else { return };
-        match scan.finish() {
+    /// A message that came in one piece.
+    fn read_whole(&mut self, message: &[u8]) {
+        if let Some(scan) = &mut self.scan {
+            let envelope = scan.read_whole(message);
+            self.conclude(envelope, message.len() as u64);
+        }
+    }
+
+    /// The end of a message that came in several.
+    fn finish(&mut self, len: u64) {
+        if let Some(scan) = &mut self.scan {
+            let envelope = scan.finish();
+            self.conclude(envelope, len);
+        }
+    }
+
+    fn conclude(&mut self, envelope: Result<Envelope, EnvelopeError>, len: u64) {
+        match envelope {
             Ok(envelope) => tracing::debug!(kind = ?envelope.kind(), len, "server to client"),
             Err(error) => self.note(error, len),
         }
@@ -90,12 +105,16 @@ impl Seen {
         Self::Events(Messages::new(check, limits), Box::new(SseDecoder::new(limits)), EventTable::new())
     }
 
-    /// Looks at a piece. `Err`: a message in it is longer than the limit.
-    fn look(&mut self, piece: &Bytes) -> Result<(), FrameError> {
+    /// Looks at a piece, the last one or not. `Err`: a message in it is longer than the limit.
+    fn look(&mut self, piece: &Bytes, is_last: bool) -> Result<(), FrameError> {
         match self {
             Self::Nothing => Ok(()),
             Self::Json(messages) => {
                 let limit = messages.limits.max_frame_len();
+                if is_last && messages.len == 0 && piece.len() <= limit {
+                    messages.read_whole(piece);
+                    return Ok(());
+                }
                 messages.len += piece.len() as u64;
                 if messages.len > limit as u64 {
                     return Err(FrameError::MessageTooLarge { limit, at: 0 });
@@ -111,9 +130,8 @@ impl Seen {
                     for event in batch.iter() {
                         // Empty data is no message (rule G7), nor is an event of another type.
                         let (data, is_message) = (event.data(), event.event() == b"message");
-                        if let (true, false, Some(scan)) = (is_message, data.is_empty(), &mut messages.scan) {
-                            scan.feed(data);
-                            messages.conclude(data.len() as u64);
+                        if is_message && !data.is_empty() {
+                            messages.read_whole(data);
                         }
                     }
                     table.recycle(batch);
@@ -128,7 +146,7 @@ impl Seen {
             && messages.len > 0
         {
             let len = std::mem::take(&mut messages.len);
-            messages.conclude(len);
+            messages.finish(len);
         }
     }
 }
@@ -141,12 +159,13 @@ impl Answered {
     /// Takes a piece in. Returns whether what is there is to leave now.
     fn take_in(&mut self, piece: Bytes) -> bool {
         self.yield_count = 0;
-        if let Err(error) = self.seen.look(&piece) {
+        let is_last = self.body.is_end_stream();
+        if let Err(error) = self.seen.look(&piece, is_last) {
             tracing::warn!(%error, "the server's answer is broken off");
             self.next = Some(Err(BodyError::Aborted(error.to_string())));
             return true;
         }
-        if self.body.is_end_stream() {
+        if is_last {
             self.seen.end();
         }
         let has_some = !self.first.is_empty() || !self.gathered.is_empty();

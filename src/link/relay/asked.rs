@@ -86,18 +86,28 @@ impl Asked {
         if self.is_judged {
             return Ok(());
         }
-        self.scan.feed(chunk);
         self.head.add(chunk);
-        if self.body.is_end_stream() { self.judge() } else { Ok(()) }
+        let is_end = self.body.is_end_stream();
+        if is_end && self.len == chunk.len() {
+            let envelope = self.scan.read_whole(chunk);
+            return self.judge(envelope);
+        }
+        self.scan.feed(chunk);
+        if is_end { self.judge_scanned() } else { Ok(()) }
     }
 
     /// The verdict about the whole message.
-    fn judge(&mut self) -> Result<(), Reason> {
+    fn judge_scanned(&mut self) -> Result<(), Reason> {
         if self.is_judged {
             return Ok(());
         }
+        let envelope = self.scan.finish();
+        self.judge(envelope)
+    }
+
+    fn judge(&mut self, envelope: Result<Envelope, EnvelopeError>) -> Result<(), Reason> {
         self.is_judged = true;
-        let verdict = self.scan.finish().map_err(reason).and_then(|envelope| self.compare(&envelope));
+        let verdict = envelope.map_err(reason).and_then(|envelope| self.compare(&envelope));
         if let (Err(reason), HeaderCheck::Warn) = (&verdict, self.check) {
             warn(reason, self.len);
             return Ok(());
@@ -150,7 +160,7 @@ impl HttpBody for Asked {
                     return Poll::Ready(Some(Err(this.refuse(Reason::InvalidRequest { what }))));
                 }
                 None => {
-                    if let Err(reason) = this.judge() {
+                    if let Err(reason) = this.judge_scanned() {
                         return Poll::Ready(Some(Err(this.refuse(reason))));
                     }
                     return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
