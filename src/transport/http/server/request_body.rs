@@ -49,10 +49,13 @@ impl HttpBody for RequestBody {
         }
         let due = clock::now() + this.limit;
         ready!(this.pause.get_or_insert_with(|| Box::pin(sleep_until(due))).as_mut().poll(cx));
-        if let Some(stalled) = this.stalled.take() {
-            // If nobody listens, the response is on its way already; the error ends that.
-            let _ = stalled.send(());
+        if let Some(stalled) = this.stalled.take()
+            && stalled.send(()).is_ok()
+        {
+            // The listener answers. An error would let the link answer first, if it is the one who reads.
+            return Poll::Pending;
         }
+        // Nobody listens: the response is on its way already, and the error ends that.
         let limit = this.limit;
         Poll::Ready(Some(Err(BodyError::Aborted(format!("the client paused for {limit:?} within its request")))))
     }
