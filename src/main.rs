@@ -1,5 +1,6 @@
 //! The command `shadowcat`: what was typed, what it means, and how it ended.
 
+mod allocator;
 mod cli;
 mod demo;
 mod filter;
@@ -7,6 +8,7 @@ mod filter;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    allocator::give_back_large_buffers();
     #[cfg(unix)]
     if let Some(code) = shadowcat::supervise::keeper::run_if_keeper() {
         return code;
