@@ -17,6 +17,9 @@ mod frames;
 #[path = "hostile/lines.rs"]
 mod lines;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/meter.rs"]
+mod meter;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/mux.rs"]
 mod mux;
 #[path = "hostile/requests.rs"]

@@ -140,8 +140,8 @@ const CHILDREN: &[ChildRow] = &[
     },
     ChildRow {
         name: "the answer of somebody else",
-        lines: || line(answer("1").replace("$ID", "77").as_bytes()),
-        pipe: "77: result, c: result",
+        lines: || line(answer("1").replace("$ID", "987654321987").as_bytes()),
+        pipe: "98765432: result, c: result",
         mux: "200 c: result",
     },
     ChildRow {

@@ -17,7 +17,10 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Ended, Session, eventually};
+use crate::{
+    meter::{peak, reset_peak, resident},
+    support::{Ended, Session, eventually},
+};
 
 /// What every proxy here is started with: a small limit, so that what is beyond it is quick to write, and a log in
 /// which only our own faults show.
@@ -56,7 +59,7 @@ impl Stage {
 
     /// Where a proxy has one client only, who calls between the rows.
     pub(crate) fn alone(session: Session) -> Self {
-        let (resident, descriptors) = (memory(session.pid, "VmRSS:"), descriptors(session.pid));
+        let (resident, descriptors) = (resident(session.pid), descriptors(session.pid));
         Self { session, neighbour: None, resident, descriptors, complaints: Vec::new() }
     }
 
@@ -68,7 +71,7 @@ impl Stage {
         if let Some(neighbour) = &self.neighbour {
             neighbour.await_calls(2);
         }
-        let cost = memory(self.session.pid, "VmHWM:").saturating_sub(self.resident);
+        let cost = peak(self.session.pid).saturating_sub(self.resident);
         // Seen with --nocapture, and with every failure.
         let _ = writeln!(std::io::stdout(), "{:>7} KiB  {name}: {found}", cost >> 10);
         if found != expected {
@@ -124,18 +127,6 @@ impl Neighbour {
         self.thread.thread().unpark();
         self.thread.join().expect("the neighbour was served to the end");
     }
-}
-
-/// A line of a process's status, in bytes.
-pub(crate) fn memory(pid: u32, what: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
-}
-
-/// Lets a process's peak begin anew. Where that is forbidden, the peak is that of all rows so far, and as bounded.
-fn reset_peak(pid: u32) {
-    let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
 fn descriptors(pid: u32) -> usize {

@@ -137,6 +137,12 @@ impl Pending {
         Self(socket)
     }
 
+    /// A connection on which a request was begun by hand.
+    pub(crate) fn of(socket: TcpStream) -> Self {
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(socket)
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }
@@ -271,6 +277,12 @@ impl Body {
     fn chunk_len(&mut self) -> io::Result<u64> {
         let line = head_line(&mut self.socket)?;
         u64::from_str_radix(&line, 16).map_err(|error| io::Error::other(format!("{line:?}: {error}")))
+    }
+}
+
+impl Read for Response {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buf)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A client of a legacy HTTP session: what it repeats in every request.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
 use crate::{
@@ -29,14 +31,19 @@ pub(crate) fn initialize(version: &str) -> String {
 impl Client {
     /// Shakes hands.
     pub(crate) fn start(mux: &Mux, version: &str) -> Self {
-        let response = mux.send(&Request::post(initialize(version)));
+        Self::begin(mux.address, version)
+    }
+
+    /// The same, whatever listens there.
+    pub(crate) fn begin(address: SocketAddr, version: &str) -> Self {
+        let response = Request::post(initialize(version)).send(address);
         assert_eq!(response.status, 200, "{response:?}");
         let session = response.header("mcp-session-id").expect("a session").to_owned();
         let answer = answer(response);
         assert_eq!(answer["id"], "init");
         let agreed = answer["result"]["protocolVersion"].as_str().expect("a version");
         let client = Self { session, version: (agreed > "2025-03-26").then(|| agreed.to_owned()) };
-        assert_eq!(mux.send(&client.post(INITIALIZED)).status, 202);
+        assert_eq!(client.post(INITIALIZED).send(address).status, 202);
         client
     }
 

@@ -1,0 +1,91 @@
+//! What an idle session costs the proxy. Asserted: no more than 100 KB each. Printed: what it is.
+
+use std::{
+    io::{self, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use crate::{
+    KIB, Measured, amount,
+    client::{Request, Response},
+    fixture,
+    legacy::{Client, initialize},
+    meter::resident,
+    say,
+    upstream::{Asked, Upstream},
+};
+
+/// Bound of a session.
+const MOST: usize = 100 * 1000;
+
+/// What a session keeps open: the stream it listens by.
+struct Idle(#[expect(dead_code, reason = "held open")] Response);
+
+/// Opens sessions in steps, and says what each costs at every step, before and after all have done something.
+fn measure(what: &str, proxy: &mut Measured, open: impl Fn() -> Idle, call: impl Fn()) {
+    let first = open();
+    proxy.begin();
+    let mut sessions = vec![first];
+    for count in [amount(10, 50), amount(50, 200), amount(100, 1000)] {
+        while sessions.len() <= count {
+            sessions.push(open());
+        }
+        let each = resident(proxy.session.pid).saturating_sub(proxy.idle) / count;
+        say(&format!("{what}: {count} idle sessions, {} KiB each", each / KIB));
+        assert!(each <= MOST, "{what}: {each} bytes, more than {MOST}");
+    }
+    let count = sessions.len();
+    (0..count).for_each(|_| call());
+    let each = resident(proxy.session.pid).saturating_sub(proxy.idle) / count;
+    say(&format!("{what}: after as many calls, {} KiB each", each / KIB));
+    assert!(each <= MOST, "{what}: {each} bytes, more than {MOST}");
+    drop(sessions);
+}
+
+/// Answers requests, and lets whoever listens wait.
+fn answer(asked: &Asked, to: &mut TcpStream) -> io::Result<bool> {
+    if asked.head.starts_with("get") {
+        to.write_all(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n4\r\n:hi\n\r\n",
+        )?;
+        return Ok(true);
+    }
+    to.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").map(|()| true)
+}
+
+#[test]
+fn idle_sessions_of_a_relay() {
+    let upstream = Upstream::start(answer);
+    let (mut proxy, address) = Measured::listening(&["--max-connections", "4096"], &[&upstream.url()]);
+    let call = || assert_eq!(Request::post(initialize("2025-11-25")).send(address).text(), "{}");
+    let open = || {
+        call();
+        listen(&Request::get(), address)
+    };
+    measure("relay", &mut proxy, open, call);
+    proxy.end();
+}
+
+#[test]
+fn idle_sessions_with_children() {
+    let options =
+        ["--max-connections", "4096", "--max-sessions", "4096", "--shutdown-grace", "1s", "--kill-after", "1s"];
+    let (mut proxy, address) = Measured::listening(&options, &["--", &fixture()]);
+    let caller = Client::begin(address, "2025-11-25");
+    let open = || {
+        let client = Client::begin(address, "2025-11-25");
+        listen(&client.get(), address)
+    };
+    let call = || {
+        let body = crate::mux::call("7", "echo", "[1]").legacy_body();
+        assert_eq!(caller.post(body).send(address).status, 200);
+    };
+    measure("mux, own child", &mut proxy, open, call);
+    proxy.end();
+}
+
+fn listen(request: &Request, address: SocketAddr) -> Idle {
+    let response = request.send(address);
+    assert_eq!(response.status, 200);
+    Idle(response)
+}
