@@ -51,3 +51,11 @@ pub fn log_end(cause: &impl Display, orphans: usize, counts: Counts) {
         "session ended"
     );
 }
+
+#[cfg(unix)]
+/// A random number, to spread attempts. Any will do where the system has none.
+fn chance() -> u16 {
+    let mut bytes = [0; 2];
+    let _ = getrandom::fill(&mut bytes);
+    u16::from_ne_bytes(bytes)
+}

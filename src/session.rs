@@ -15,6 +15,7 @@ pub mod owned;
 mod pending;
 pub mod replay;
 mod reply;
+pub mod restart;
 pub mod revision;
 pub mod shared;
 mod spelling;

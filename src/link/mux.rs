@@ -39,8 +39,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     book::Book,
-    host::{Host, Order},
-    hosts::Hosts,
+    host::{Chair, Host, Order},
+    hosts::{Hosts, NoPlace},
     owning::Owning,
     sharing::Sharing,
 };
@@ -48,7 +48,7 @@ use super::{nursery::Nursery, relay::HeaderCheck};
 use crate::{
     clock,
     resources::Resources,
-    session::{McpSessionId, Reason},
+    session::{McpSessionId, Reason, restart::Restart},
     supervise::{Command, keeper::Keeper, ladder::Times},
     telemetry::ServerLines,
 };
@@ -86,6 +86,8 @@ pub struct MuxOptions {
     pub header_check: HeaderCheck,
     /// Who shares a child, of the modern era.
     pub sharing: ChildSharing,
+    /// Which children are started again after a crash.
+    pub restart: Restart,
     /// What sessions share with the process.
     pub resources: Resources,
 }
@@ -148,6 +150,7 @@ impl MuxOptions {
             // The child sees no headers, so nobody else can check them.
             header_check: HeaderCheck::Strict,
             sharing: ChildSharing::default(),
+            restart: Restart::default(),
             resources: Resources::default(),
         }
     }
@@ -196,18 +199,25 @@ impl Mux {
     /// The way to the child that serves this modern client.
     fn shared_child(&self, client: Client) -> Result<mpsc::Sender<Order>, Reason> {
         let options = &self.parts.options;
-        let (way, new) = self.shared.find_or_insert(client, options.max_children).map_err(|limit| {
-            let what = format!("{limit} children are running");
-            Reason::Overloaded { what, retry_after: RETRY_AFTER }
-        })?;
+        let now = clock::now().into_std();
+        let patience = (options.start_timeout, now);
+        let (way, new) =
+            self.shared.find_or_insert(client, options.max_children, patience).map_err(|why| match why {
+                NoPlace::Full(limit) => {
+                    let what = format!("{limit} children are running");
+                    Reason::Overloaded { what, retry_after: RETRY_AFTER }
+                }
+                NoPlace::Resting { crashes, rest } => {
+                    let what = format!("the server crashed {crashes} times in a row");
+                    let retry_after = u32::try_from(rest.as_secs().saturating_add(1)).unwrap_or(u32::MAX);
+                    Reason::Overloaded { what, retry_after }
+                }
+                NoPlace::Fallen(reason) => reason.unwrap_or(UNKNOWN),
+            })?;
         if let Some((received, place)) = new {
-            let sharing = Sharing::new(options, clock::now().into_std());
-            let host =
-                Host::new(Arc::clone(&self.parts), received, way.end.clone(), Book::Shared(Some(Box::new(sharing))));
-            self.tasks.spawn(async move {
-                host.run().await;
-                drop(place);
-            });
+            let book = Book::Shared(Some(Box::new(Sharing::new(options, now))));
+            let host = Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Shared(place));
+            self.tasks.spawn(host.run());
         }
         Ok(way.orders)
     }
@@ -220,17 +230,13 @@ impl Mux {
         let options = &self.parts.options;
         let overloaded = |what: String| Reason::Overloaded { what, retry_after: RETRY_AFTER };
         let id = McpSessionId::mint().map_err(|error| overloaded(error.to_string()))?;
-        let (way, new) = self
-            .sessions
-            .find_or_insert(id, options.max_sessions)
-            .map_err(|limit| Reason::TooManySessions { limit, retry_after: RETRY_AFTER })?;
+        let (limit, now) = (options.max_sessions, clock::now().into_std());
+        let full = |_| Reason::TooManySessions { limit, retry_after: RETRY_AFTER };
+        let (way, new) = self.sessions.find_or_insert(id, limit, (options.start_timeout, now)).map_err(full)?;
         if let Some((received, place)) = new {
-            let owning = Owning::new(options, endpoint.map(|endpoint| endpoint(id)), clock::now().into_std());
-            let host = Host::new(Arc::clone(&self.parts), received, way.end.clone(), Book::Owned(Box::new(owning)));
-            self.tasks.spawn(async move {
-                host.run().await;
-                drop(place);
-            });
+            let book = Book::Owned(Box::new(Owning::new(options, endpoint.map(|endpoint| endpoint(id)), now)));
+            let host = Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Session(place));
+            self.tasks.spawn(host.run());
         }
         Ok((id, way.orders))
     }
@@ -267,6 +273,9 @@ impl Health {
         self.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// What is said of a crash while its cause is not known yet.
+const UNKNOWN: Reason = Reason::ServerExited { exit_code: None, signal: None, stderr: Vec::new() };
 
 /// When to try again where there is no room, in seconds.
 const RETRY_AFTER: u32 = 5;

@@ -10,6 +10,7 @@ use std::{
 use clap::{ArgAction, Args as ClapArgs, ValueEnum};
 use shadowcat::{
     link::{endpoint::OPEN_PATHS, mux::ChildSharing},
+    session::restart::Restart,
     transport::http::guard::{AllowedHost, AllowedOrigin},
 };
 
@@ -89,6 +90,11 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "WHO")]
     pub(crate) child: Option<ChildName>,
 
+    /// Which children are started again after a crash, at most every 100 ms, and twice as long after each crash until one
+    /// lives for a minute [default: stateless]
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) restart: Option<RestartName>,
+
     /// Most children for clients that share [default: 256]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     pub(crate) max_children: Option<usize>,
@@ -109,6 +115,24 @@ pub(crate) enum ChildName {
     Shared,
     /// Whoever shows the same credentials; without any, whoever comes from the same address
     PerClient,
+}
+
+/// Which children are started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RestartName {
+    /// None: requests for one that crashed get an error from then on
+    Never,
+    /// Those that hold no session (MCP 2026-07-28), when they are asked for again
+    Stateless,
+}
+
+impl From<RestartName> for Restart {
+    fn from(name: RestartName) -> Self {
+        match name {
+            RestartName::Never => Self::Never,
+            RestartName::Stateless => Self::Stateless,
+        }
+    }
 }
 
 impl From<ChildName> for ChildSharing {

@@ -154,6 +154,7 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("response_timeout", Needs::Url, Whose::Each),
     ("header_check", Needs::Http, Whose::Each),
     ("child", Needs::HttpAndCommand, Whose::Each),
+    ("restart", Needs::HttpAndCommand, Whose::Each),
     ("max_children", Needs::HttpAndCommand, Whose::Each),
     ("max_sessions", Needs::Sessions, Whose::Each),
     ("session_idle", Needs::HttpAndCommand, Whose::Each),

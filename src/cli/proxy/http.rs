@@ -119,6 +119,7 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
     options.max_sessions = sessions.max_sessions.unwrap_or(options.max_sessions);
     options.max_children = sessions.max_children.unwrap_or(options.max_children);
     options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
+    options.restart = sessions.restart.map_or(options.restart, Into::into);
     options.sharing = sessions.child.map_or(options.sharing, Into::into);
     Ok(options)
 }

@@ -94,7 +94,7 @@ impl Dial {
         if let Some(last_id) = end.and_then(|end| end.last_id) {
             self.listening.last_id = Some(last_id);
         }
-        let delay = self.listening.back_off.next(retry, chance());
+        let delay = self.listening.back_off.next(retry, crate::link::chance());
         tracing::debug!(%what, ?delay, "the listening stream will be asked for again");
         self.listen(Some(delay));
     }
@@ -107,7 +107,7 @@ impl Dial {
         let (Some(last_id), Era::Legacy) = (last_id, posted.era) else {
             return self.fail(key, &Reason::StreamEnded);
         };
-        let delay = posted.back_off.next(end.retry, chance());
+        let delay = posted.back_off.next(end.retry, crate::link::chance());
         posted.last_id = Some(last_id.clone());
         tracing::debug!(?delay, "an answer's stream was cut and will be resumed");
         let request = self.stream_request(Some(&last_id));
@@ -143,13 +143,6 @@ impl Dial {
             self.fail(key, &Reason::StreamEnded);
         }
     }
-}
-
-/// A random number, to spread attempts. Any will do where the system has none.
-pub(super) fn chance() -> u16 {
-    let mut bytes = [0; 2];
-    let _ = getrandom::fill(&mut bytes);
-    u16::from_ne_bytes(bytes)
 }
 
 /// How often a cut stream is asked for in a row without getting one.

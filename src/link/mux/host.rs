@@ -17,24 +17,26 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use shadowcat_codecs::envelope::{BatchElement, Envelope};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::sleep,
+    time::{sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Parts,
+    Client, Parts,
     book::Book,
     child_io::{ChildIo, Said},
     effect::Effect,
+    hosts::Place,
     lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
 };
 use crate::{
     clock,
     link::{
+        chance,
         nursery::{Born, Nursery},
         parting,
     },
-    session::{Reason, Reply, StreamKey, StreamKeys, shared::Leaving},
+    session::{McpSessionId, Reason, Reply, StreamKey, StreamKeys, restart::Restart, shared::Leaving},
     supervise::{ChildId, ExitStatus, ladder::Ladder, last_words::LastWords, server_log::ServerLog},
 };
 
@@ -72,11 +74,21 @@ pub(super) struct Host {
     accepted: Vec<oneshot::Sender<Opening>>,
     /// Whether we were told that nobody waits for the child's own end.
     is_hurried: bool,
+    chair: Chair,
+}
+
+/// The task's place among its kind.
+#[derive(Debug)]
+pub(super) enum Chair {
+    Shared(Place<Client>),
+    Session(#[expect(dead_code, reason = "held, and given back when dropped")] Place<McpSessionId>),
 }
 
 /// The child, while there is one.
 struct Running {
     id: ChildId,
+    /// When it was started.
+    born: Instant,
     io: ChildIo,
     status: Option<ExitStatus>,
     words: watch::Receiver<LastWords>,
@@ -88,7 +100,13 @@ struct Running {
 }
 
 impl Host {
-    pub(super) fn new(parts: Arc<Parts>, orders: mpsc::Receiver<Order>, end: CancellationToken, book: Book) -> Self {
+    pub(super) fn new(
+        parts: Arc<Parts>,
+        orders: mpsc::Receiver<Order>,
+        end: CancellationToken,
+        book: Book,
+        chair: Chair,
+    ) -> Self {
         let ladder = Ladder::new(parts.options.shutdown);
         Self {
             parts,
@@ -101,6 +119,7 @@ impl Host {
             effects: Vec::new(),
             accepted: Vec::new(),
             is_hurried: false,
+            chair,
         }
     }
 
@@ -110,8 +129,14 @@ impl Host {
         let command = self.parts.command.clone();
         let timeout = self.parts.options.start_timeout;
         let stop = self.parts.stop.clone();
+        let not_before = self.chair.not_before();
         let born = tokio::select! {
-            born = tokio::time::timeout(timeout, nursery.spawn(command)) => born,
+            born = async {
+                if let Some(not_before) = not_before {
+                    sleep_until(not_before.into()).await;
+                }
+                tokio::time::timeout(timeout, nursery.spawn(command)).await
+            } => born,
             () = stop.cancelled() => return self.refuse_rest(Reason::SessionEnded).await,
         };
         let born = match born {
@@ -129,8 +154,16 @@ impl Host {
         let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits);
         let log = ServerLog::new(child.stderr, async move |line: &[u8]| lines.pass(line).await);
         let words = log.last_words();
-        let running =
-            Running { id: child.id, io, status: None, words, said: Vec::new(), linger_due: None, settle_due: None };
+        let running = Running {
+            id: child.id,
+            born: now(),
+            io,
+            status: None,
+            words,
+            said: Vec::new(),
+            linger_due: None,
+            settle_due: None,
+        };
         self.serve(running, exit, log.run(), &nursery).await;
     }
 
@@ -181,13 +214,17 @@ impl Host {
             }
         }
         parting::hear_out(log.as_mut(), &mut is_logging).await;
+        if let Chair::Shared(place) = &self.chair {
+            place.explain(&parting::exited(child.status, &child.words));
+        }
         self.settle(&mut child);
         self.lanes.cut_all("the server is gone");
         if is_logging {
             // Its last words; a process it left behind may hold stderr open for ever.
             let _ = tokio::time::timeout(LAST_WORDS, log).await;
         }
-        self.refuse_rest(parting::exited(child.status, &child.words)).await;
+        let reason = parting::exited(child.status, &child.words);
+        self.refuse_rest(reason).await;
         parts.health.ended();
     }
 
@@ -243,7 +280,7 @@ impl Host {
     fn handle_io(&mut self, child: &mut Running, moved: Moved) {
         match moved {
             Moved::Written => {}
-            Moved::Lost => self.end_child(child),
+            Moved::Lost => self.lose(child),
             Moved::Read => {
                 let now = now();
                 for said in child.said.drain(..) {
@@ -252,7 +289,7 @@ impl Host {
                 child.said.shrink_to(MAX_SPARE);
                 if child.io.has_ended() {
                     child.settle_due = Some(now + LINGER);
-                    self.end_child(child);
+                    self.lose(child);
                 }
             }
         }
@@ -359,6 +396,19 @@ impl Host {
         }
     }
 
+    /// The child ended before anybody asked it to.
+    fn lose(&mut self, child: &mut Running) {
+        let Parts { options, .. } = &*self.parts;
+        if let (Chair::Shared(place), false) = (&self.chair, self.ladder.is_started()) {
+            let now = now();
+            place.fall(options.restart, now.saturating_duration_since(child.born), chance(), now);
+            if options.restart == Restart::Never {
+                self.parts.health.failed();
+            }
+        }
+        self.end_child(child);
+    }
+
     /// The child is asked to end, and pushed if it does not. Whoever wants one from now on needs another.
     fn end_child(&mut self, child: &mut Running) {
         self.orders.close();
@@ -433,6 +483,16 @@ impl Running {
             return self.io.poll_read(cx, &mut self.said).map(|()| Moved::Read);
         }
         Poll::Pending
+    }
+}
+
+impl Chair {
+    /// When the child may be started.
+    fn not_before(&self) -> Option<Instant> {
+        match self {
+            Self::Shared(place) => place.not_before(),
+            Self::Session(_) => None,
+        }
     }
 }
 
