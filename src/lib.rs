@@ -29,6 +29,8 @@
 
 pub mod budget;
 pub mod clock;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod link;
 pub mod resources;
 pub mod session;

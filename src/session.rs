@@ -75,13 +75,9 @@ pub enum Action {
         /// For an answer: how long ago its request came by.
         after: Option<Duration>,
     },
-    /// Do not pass the frame on; write this message of ours instead.
-    Reply {
-        /// To this stream, the one the frame came from.
-        to: StreamKey,
-        /// What to write.
-        reply: Reply,
-    },
+    /// Do not pass the frame on; write these messages of ours instead, each to its stream: one for every request
+    /// in the frame, to whom it came from, and for every answer, to whom it was for.
+    Reply(Vec<(StreamKey, Reply)>),
 }
 
 /// What has crossed a session, for the line that is logged when it ends.
@@ -143,20 +139,20 @@ impl Session {
     pub fn handle(&mut self, from: StreamKey, message: Message<'_>, now: Instant) -> Action {
         let Message { frame, envelope, elements } = message;
         if envelope.kind() != Kind::Batch {
-            let after = match self.note(from, frame, envelope, now) {
-                Ok(after) => after,
-                Err(reply) => return self.reply(from, reply),
-            };
+            let single = std::iter::once(envelope);
+            if self.has_no_room_for(single.clone()) {
+                return self.refuse(from, frame, single);
+            }
+            let after = self.note(from, frame, envelope, now);
             return self.forward(from, after);
         }
         // A batch goes through whole or not at all.
-        for (noted, element) in elements.iter().enumerate() {
-            if let Err(reply) = self.note(from, frame, element.envelope(), now) {
-                for element in elements.iter().take(noted) {
-                    self.forget(from, frame, element.envelope());
-                }
-                return self.reply(from, reply);
-            }
+        let parts = elements.iter().map(BatchElement::envelope);
+        if self.has_no_room_for(parts.clone()) {
+            return self.refuse(from, frame, parts);
+        }
+        for envelope in parts {
+            self.note(from, frame, envelope, now);
         }
         self.forward(from, None)
     }
@@ -225,25 +221,21 @@ impl Session {
         self.counts
     }
 
-    /// Books one message that is not a batch. `Ok` holds, for an answer, the age of its request.
-    fn note(
-        &mut self,
-        from: StreamKey,
-        frame: &[u8],
-        envelope: &Envelope,
-        now: Instant,
-    ) -> Result<Option<Duration>, Reply> {
+    /// Whether there are more requests among `parts` than may still wait.
+    fn has_no_room_for<'a>(&self, parts: impl Iterator<Item = &'a Envelope>) -> bool {
+        let requests = parts.filter(|part| part.kind() == Kind::Request).count();
+        requests > 0 && requests > self.pending.room()
+    }
+
+    /// Books one message that is not a batch. Returns, for an answer, the age of its request.
+    fn note(&mut self, from: StreamKey, frame: &[u8], envelope: &Envelope, now: Instant) -> Option<Duration> {
         let to = from.opposite();
         match (envelope.kind(), envelope.id()) {
             (Kind::Request, Some(id)) => {
-                let id = id.of(frame);
-                match self.pending.asked(to, id, now) {
-                    Ok(()) => {
-                        self.note_first(to, frame, envelope, now);
-                        Ok(None)
-                    }
-                    Err(limit) => Err(Reply::new(RequestId::new(id), Reason::TooManyPending { limit })),
-                }
+                let booked = self.pending.asked(to, id.of(frame), now);
+                debug_assert!(booked.is_ok(), "room was looked for");
+                self.note_first(to, frame, envelope, now);
+                None
             }
             (Kind::Response | Kind::Error, Some(id)) if envelope.id_class() != IdClass::Null => {
                 let asked = self.pending.answered(from, id.of(frame));
@@ -251,13 +243,13 @@ impl Session {
                     // Forgotten once it is answered, as another request may have its id then.
                     self.initialize.take_if(|(id, _)| !self.pending.contains(StreamKey::UPSTREAM, id.as_bytes()));
                 }
-                Ok(asked.map(|Asked { at, .. }| now.saturating_duration_since(at)))
+                asked.map(|Asked { at, .. }| now.saturating_duration_since(at))
             }
             (Kind::Notification, _) => {
                 self.note_cancelled(to, frame, envelope);
-                Ok(None)
+                None
             }
-            _ => Ok(None),
+            _ => None,
         }
     }
 
@@ -282,10 +274,14 @@ impl Session {
         }
     }
 
-    fn forget(&mut self, from: StreamKey, frame: &[u8], envelope: &Envelope) {
-        if let (Kind::Request, Some(id)) = (envelope.kind(), envelope.id()) {
-            self.pending.answered(from.opposite(), id.of(frame));
-        }
+    /// Nothing of the frame passes: whoever asked something in it is told, and whoever waits for an answer in it.
+    #[cold]
+    fn refuse<'a>(&mut self, from: StreamKey, frame: &[u8], parts: impl Iterator<Item = &'a Envelope>) -> Action {
+        let limit = self.pending.max();
+        let told = parts.filter(|part| part.id_class() != IdClass::Null).filter_map(|part| {
+            self.handle_refused(from, part.kind(), part.id()?.of(frame), Reason::TooManyPending { limit })
+        });
+        Action::Reply(told.collect())
     }
 
     fn forward(&mut self, from: StreamKey, after: Option<Duration>) -> Action {
@@ -295,11 +291,6 @@ impl Session {
             _ => self.counts.to_downstream += 1,
         }
         Action::Forward { to, after }
-    }
-
-    fn reply(&mut self, to: StreamKey, reply: Reply) -> Action {
-        self.counts.replied += 1;
-        Action::Reply { to, reply }
     }
 }
 

@@ -3,17 +3,22 @@
 
 use std::{fs, path::Path};
 
+use shadowcat::fuzz as sessions;
 use shadowcat_codecs::fuzz;
 
 type Body = fn(&[u8]);
 
 /// One entry for each `[[bin]]` in `fuzz/Cargo.toml`; `tests/tidy.rs` compares the two lists.
-const TARGETS: [(&str, Body); 6] = [
+const TARGETS: [(&str, Body); 10] = [
     ("envelope", fuzz::envelope),
     ("line", fuzz::line),
     ("reframe", fuzz::reframe),
     ("scan_vs_serde", fuzz::scan_vs_serde),
     ("splice", fuzz::splice),
+    ("session_dialed", sessions::session_dialed),
+    ("session_owned", sessions::session_owned),
+    ("session_pair", sessions::session_pair),
+    ("session_shared", sessions::session_shared),
     ("sse", fuzz::sse),
 ];
 

@@ -432,6 +432,16 @@ impl Dial {
         self.reading = SelectAll::new();
     }
 
+    /// Writes messages of ours to whom they are for.
+    fn reply(&mut self, replies: &[(StreamKey, Reply)]) {
+        for (to, reply) in replies {
+            match *to {
+                StreamKey::UPSTREAM => self.answer_server(reply),
+                _ => self.push_reply(reply),
+            }
+        }
+    }
+
     fn push_reply(&mut self, reply: &Reply) {
         let mut message = BytesMut::with_capacity(256);
         reply.write(&mut message);

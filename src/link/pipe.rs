@@ -290,24 +290,24 @@ impl Pipe {
             let Some(padded) = open.padded(index) else { continue };
             let parsed = parser.parse_in_place(padded);
             let frame = open.get(index).unwrap_or_default();
-            let reply = match &parsed {
+            let replies = match &parsed {
                 Ok(envelope) => {
                     let message = Message { frame, envelope, elements: parser.elements() };
                     let action = session.handle(from, message, now);
                     log.decided(from, message, &action);
                     match action {
                         Action::Forward { .. } => continue,
-                        Action::Reply { to, reply } => Some((to, reply)),
+                        Action::Reply(replies) => replies,
                     }
                 }
                 Err(error) => {
                     log.kept_back();
                     let at = open.at() + open.span(index).map_or(0, |span| span.start() as u64);
-                    keep_back(session, *limits, from, (at, frame), *error)
+                    keep_back(session, *limits, from, (at, frame), *error).into_iter().collect()
                 }
             };
             dropped.push(index);
-            if let Some((to, reply)) = reply {
+            for (to, reply) in replies {
                 push_reply(if to == from { back } else { &mut target.outbox }, &reply, metrics.as_ref(), from);
             }
         }

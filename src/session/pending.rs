@@ -63,6 +63,16 @@ impl Pending {
         Self { max, len: 0, asked: HashMap::default() }
     }
 
+    /// Requests that may wait besides those that do.
+    pub(super) fn room(&self) -> usize {
+        self.max - self.len
+    }
+
+    /// Most requests that may wait.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
     /// A request with `id` goes to `answerer`. `Err` holds the limit that forbids it.
     pub(super) fn asked(&mut self, answerer: StreamKey, id: &[u8], at: Instant) -> Result<(), usize> {
         if self.len >= self.max {

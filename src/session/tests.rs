@@ -91,15 +91,23 @@ fn who_cancelled_waits_no_more() {
 fn too_many_requests_are_refused_with_their_own_id() {
     let mut session = Session::new(1);
     let _ = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#);
-    let Action::Reply { to: DOWN, reply } = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":2,"method":"a"}"#)
-    else {
+    let Action::Reply(replies) = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":2,"method":"a"}"#) else {
         panic!("refused");
     };
-    let mut message = bytes::BytesMut::new();
-    reply.write(&mut message);
-    let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
-    assert_eq!((&message["id"], &message["error"]["data"]["limit"]), (&2.into(), &1.into()));
+    assert_eq!(told(&replies), [(DOWN, 2)]);
     assert_eq!(orphans(&mut session), ["1"]);
+}
+
+/// Who is told that there is no room, and of which id.
+fn told(replies: &[(StreamKey, Reply)]) -> Vec<(StreamKey, u64)> {
+    let told = replies.iter().map(|(to, reply)| {
+        let mut message = bytes::BytesMut::new();
+        reply.write(&mut message);
+        let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        assert!(message["error"]["data"]["limit"].is_u64(), "{message}");
+        (*to, message["id"].as_u64().unwrap())
+    });
+    told.collect()
 }
 
 #[test]
@@ -111,7 +119,15 @@ fn batches_are_booked_element_by_element_and_whole_or_not_at_all() {
     let _ = handle(&mut session, UP, r#"[{"jsonrpc":"2.0","id":2,"result":1}]"#);
     assert_eq!(session.pending_at(UP), 1);
     let two = r#"[{"jsonrpc":"2.0","id":3,"method":"a"},{"jsonrpc":"2.0","id":4,"method":"b"}]"#;
-    assert!(matches!(handle(&mut session, DOWN, two), Action::Reply { to: DOWN, .. }));
+    let Action::Reply(replies) = handle(&mut session, DOWN, two) else { panic!("refused") };
+    assert_eq!(told(&replies), [(DOWN, 3), (DOWN, 4)], "each request in it gets its error");
+    assert_eq!(session.pending_at(UP), 1);
+    // An answer goes down with the batch it is in; whoever waits for it must not wait for ever.
+    let _ = handle(&mut session, UP, r#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#);
+    let mixed = r#"[{"jsonrpc":"2.0","id":9,"result":1},{"jsonrpc":"2.0","id":3,"method":"a"}]"#;
+    let Action::Reply(replies) = handle(&mut session, DOWN, mixed) else { panic!("refused") };
+    assert_eq!(told(&replies), [(UP, 9), (DOWN, 3)]);
+    assert_eq!((session.pending_at(DOWN), session.pending_at(UP)), (0, 1));
     assert_eq!(orphans(&mut session), ["1"]);
 }
 

@@ -90,7 +90,7 @@ impl Dial {
         self.to_client.decided(StreamKey::UPSTREAM, message, &action);
         match action {
             Action::Forward { .. } => self.outbox.push_frame([frame.clone()]),
-            Action::Reply { reply, .. } => self.answer_server(&reply),
+            Action::Reply(replies) => self.reply(&replies),
         }
         if is_answer {
             self.learn(key, &envelope, &frame);

@@ -217,9 +217,8 @@ impl Dial {
                 return;
             }
             self.to_server.decided(StreamKey::DOWNSTREAM, outgoing.message(), &action);
-            if let Action::Reply { reply, .. } = action {
-                self.push_reply(&reply);
-                return;
+            if let Action::Reply(replies) = action {
+                return self.reply(&replies);
             }
             self.dialed.remember(&outgoing.envelope, &outgoing.frame);
             outgoing.is_noted = true;

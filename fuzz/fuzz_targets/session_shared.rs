@@ -1,0 +1,6 @@
+//! See `src/fuzz/shared.rs`.
+#![no_main]
+
+use shadowcat::fuzz;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::session_shared(input));
