@@ -37,3 +37,11 @@ pub mod session;
 pub mod supervise;
 pub mod telemetry;
 pub mod transport;
+
+/// The pages of `docs/` whose code runs with the tests.
+pub mod _documentation {
+    #[doc = include_str!("../docs/LIBRARY.md")]
+    pub mod library {}
+    #[doc = include_str!("../README.md")]
+    pub mod readme {}
+}

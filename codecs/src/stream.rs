@@ -25,7 +25,7 @@ use crate::FrameError;
 
 /// What can go wrong between a codec and the stream or sink it is used on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "there are two who can fail")]
 pub enum StreamError<E, C = FrameError> {
     /// The codec refused something. It goes on: poll again.
     #[error("{0}")]
