@@ -1,58 +1,383 @@
-//! How many bytes of peers' data this process holds.
+//! How many bytes of peers this process may hold: one number for everything, divided so that nobody waits for ever.
 //!
-//! Whoever holds such bytes keeps a [`Charge`] beside them; dropped, it gives its bytes back.
+//! ```text
+//!   total ─┬─ large     half of it, and at least one message of the maximum length. A message beyond SMALL_LEN
+//!          │            takes all it may become at once, in the order of asking
+//!          └─ the rest ─┬─ turns     1/16: for whoever found no room in `common`; in the order of asking
+//!                       ├─ admitted  3/4 of what remains: what each connection, exchange and session is
+//!                       │            guaranteed; taken when it begins, or it is refused
+//!                       └─ common    what a message or a queue needs beyond that, up to SMALL_LEN; taken if
+//!                                    there is room, and never waited for
+//! ```
+//!
+//! **No dead-lock.** Only `turns` and `large` are waited for, and only by who holds nothing of the same area or of
+//! a later one: something admitted, something of `common`, then one turn, then one large charge. Whoever has a turn
+//! needs no more of `common`, and whoever has a large charge needs nothing from anybody; so everybody in the queues
+//! waits for somebody who does not wait. That one may still have a peer that stalls; therefore waiting ends with an
+//! error ([`Exhausted`]), and links do not let a message stand still that holds a large charge.
+//!
+//! **Who is charged.** Each buffer of ours that can hold what a peer sent, with its capacity. What HTTP and TLS
+//! libraries hold is part of what is admitted, from sizes that are set explicitly where they are configured. A
+//! [`Charge`] lives as long as its bytes: [`Charge::wrap`] ties the two together.
+//!
+//! What is not here: what is counted elsewhere by a limit of its own (ids of pending requests, headers within their
+//! limit), and code, stacks and what the allocator keeps.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+mod allowance;
+mod room;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-/// A count that everybody who holds bytes of peers adds to. A handle: clones share it.
-#[derive(Debug, Clone, Default)]
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::{sync::Semaphore, time::timeout};
+
+pub use allowance::Allowance;
+pub use room::{Charges, Room};
+
+/// The bytes that may be held, and who holds them. A handle: clones share it.
+#[derive(Clone)]
 pub struct Budget {
-    held: Arc<AtomicUsize>,
+    areas: Arc<Areas>,
 }
 
 /// Bytes that are held, until this is dropped.
-#[derive(Debug)]
+#[must_use = "dropped, it gives its bytes back"]
 pub struct Charge {
-    budget: Budget,
+    source: Source,
     len: usize,
 }
 
+/// A budget that cannot hold even one message of the maximum length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a budget of {asked} bytes is too little for messages of {max_frame_len} bytes: with what sessions need beside one \
+     of them, it takes at least {least} bytes"
+)]
+#[expect(clippy::exhaustive_structs, reason = "this is all there is to say")]
+pub struct TooSmall {
+    /// The budget.
+    pub asked: usize,
+    /// The longest message.
+    pub max_frame_len: usize,
+    /// The smallest budget for it.
+    pub least: usize,
+}
+
+/// There was no room for a message in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no room for {len} bytes within {waited:?}: the memory budget of {total} bytes is used up")]
+#[expect(clippy::exhaustive_structs, reason = "this is all there is to say")]
+pub struct Exhausted {
+    /// What was asked for.
+    pub len: usize,
+    /// The whole budget.
+    pub total: usize,
+    /// How long was waited; zero if there can never be room.
+    pub waited: Duration,
+}
+
+/// What becomes of asking for room that has to be waited for. Dropped, it asks no more, and nothing is lost.
+pub type Waiting = BoxFuture<'static, Result<Charge, Exhausted>>;
+
+struct Areas {
+    total: usize,
+    /// Bytes that are charged, over all areas.
+    held: AtomicUsize,
+    admitted: Area,
+    common: Area,
+    turns: Area,
+    large: Area,
+    /// What a message beyond [`SMALL_LEN`] takes whose length nobody knows.
+    whole_len: usize,
+    wait: Duration,
+}
+
+struct Area {
+    /// In units of [`UNIT`].
+    free: Semaphore,
+    len: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Admitted,
+    Common,
+    Turns,
+    Large,
+}
+
+enum Source {
+    Area(Arc<Areas>, Which),
+    Allowance(Allowance),
+}
+
 impl Budget {
-    /// Counts `len` bytes as held.
-    #[must_use]
-    pub fn charge(&self, len: usize) -> Charge {
-        self.held.fetch_add(len, Ordering::Relaxed);
-        Charge { budget: self.clone(), len }
+    /// A budget of `total` bytes, in which messages may be as long as `max_frame_len`.
+    ///
+    /// # Errors
+    ///
+    /// If it is too small for one such message and what sessions need beside it.
+    pub fn new(total: usize, max_frame_len: usize) -> Result<Self, TooSmall> {
+        let whole_len = max_frame_len.saturating_add(LARGE_SLACK);
+        let least = whole_len.saturating_add(MIN_REST);
+        if total < least || least == usize::MAX {
+            return Err(TooSmall { asked: total, max_frame_len, least });
+        }
+        let large = whole_len.max(total / 2);
+        let rest = total - large;
+        let turns = (rest / 16).max(2 * SMALL_LEN);
+        let admitted = (rest - turns) / 4 * 3;
+        let areas = Areas {
+            total,
+            held: AtomicUsize::new(0),
+            admitted: Area::new(admitted),
+            common: Area::new(rest - turns - admitted),
+            turns: Area::new(turns),
+            large: Area::new(large),
+            whole_len,
+            wait: DEFAULT_WAIT,
+        };
+        Ok(Self { areas: Arc::new(areas) })
     }
 
-    /// The bytes that are held now.
+    /// The same, with another limit on how long a message may wait for room. To be set before anything is held.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        if let Some(areas) = Arc::get_mut(&mut self.areas) {
+            areas.wait = wait;
+        }
+        self
+    }
+
+    /// All that may be held, in bytes.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.areas.total
+    }
+
+    /// The bytes that are held now, what is guaranteed included. Never more than [`total`](Self::total), and 0
+    /// when no connection and no session is left.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.areas.held.load(Ordering::Relaxed)
+    }
+
+    /// How long a message waits for room, and how long one may stand still that keeps others waiting.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.areas.wait
+    }
+
+    /// What a message beyond [`SMALL_LEN`] takes whose length nobody knows, in bytes: the maximum of a message,
+    /// and what is read with its end.
+    #[must_use]
+    pub fn whole_len(&self) -> usize {
+        self.areas.whole_len
+    }
+
+    /// Room for something that begins: `fixed` bytes that it holds in any case, and `own` bytes that it can always
+    /// use for messages. `None` if it has to be refused.
+    #[must_use]
+    pub fn try_admit(&self, fixed: usize, own: usize) -> Option<Allowance> {
+        let charge = self.try_charge(Which::Admitted, fixed + own)?;
+        Some(Allowance::new(self.clone(), charge, own))
+    }
+
+    /// As [`try_admit`](Self::try_admit), but waits for the room, in the order of asking, without a limit: for who
+    /// keeps nobody waiting but newcomers.
+    pub fn admit(&self, fixed: usize, own: usize) -> BoxFuture<'static, Allowance> {
+        let budget = self.clone();
+        let len = (fixed + own).min(self.areas.admitted.len);
+        Box::pin(async move {
+            let charge = budget.acquire(Which::Admitted, len).await;
+            Allowance::new(budget, charge, own)
+        })
+    }
+
+    /// Room for `len` bytes more, if there is any.
+    #[must_use]
+    pub fn try_take(&self, len: usize) -> Option<Charge> {
+        self.try_charge(Which::Common, len)
+    }
+
+    /// As [`try_take`](Self::try_take), for what is of use but not needed: only while half of what is common is
+    /// free.
+    #[must_use]
+    pub fn try_spare(&self, len: usize) -> Option<Charge> {
+        let common = &self.areas.common;
+        let is_plenty = common.free.available_permits().saturating_mul(2 * UNIT) >= common.len;
+        if is_plenty { self.try_take(len) } else { None }
+    }
+
+    /// Waits for room for `len` bytes, in the order of asking. Whoever asks for at most [`SMALL_LEN`] may hold
+    /// nothing but what is admitted and common; whoever asks for more may have waited once for less.
+    ///
+    /// # Errors
+    ///
+    /// If there was none within [`wait`](Self::wait), or there can be none.
+    pub fn turn(&self, len: usize) -> Waiting {
+        let which = if len <= SMALL_LEN { Which::Turns } else { Which::Large };
+        let budget = self.clone();
+        Box::pin(async move {
+            let Areas { total, wait, .. } = *budget.areas;
+            if len > budget.areas.area(which).len {
+                return Err(Exhausted { len, total, waited: Duration::ZERO });
+            }
+            timeout(wait, budget.acquire(which, len)).await.map_err(|_| Exhausted { len, total, waited: wait })
+        })
+    }
+
+    fn try_charge(&self, which: Which, len: usize) -> Option<Charge> {
+        let permit = self.areas.area(which).free.try_acquire_many(units(len)).ok()?;
+        permit.forget();
+        Some(self.charged(which, len))
+    }
+
+    async fn acquire(&self, which: Which, len: usize) -> Charge {
+        // An error is a closed semaphore, and nobody closes it.
+        if let Ok(permit) = self.areas.area(which).free.acquire_many(units(len)).await {
+            permit.forget();
+        }
+        self.charged(which, len)
+    }
+
+    fn charged(&self, which: Which, len: usize) -> Charge {
+        self.areas.held.fetch_add(len, Ordering::Relaxed);
+        Charge { source: Source::Area(Arc::clone(&self.areas), which), len }
+    }
+}
+
+impl Default for Budget {
+    /// 512 MiB (DESIGN §7), for messages of 64 MiB.
+    fn default() -> Self {
+        match Self::new(DEFAULT_TOTAL, DEFAULT_FRAME_LEN) {
+            Ok(budget) => budget,
+            Err(_) => unreachable!("the defaults fit"),
+        }
+    }
+}
+
+impl Charge {
+    /// How many bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it is for nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives back what is beyond `len` bytes.
+    pub fn shrink(&mut self, len: usize) {
+        if len >= self.len {
+            return;
+        }
+        match &self.source {
+            Source::Area(areas, which) => {
+                areas.held.fetch_sub(self.len - len, Ordering::Relaxed);
+                areas.area(*which).give_back(units(self.len) - units(len));
+            }
+            Source::Allowance(allowance) => allowance.give_back(self.len - len),
+        }
+        self.len = len;
+    }
+
+    /// The same bytes, which hold this charge until the last reference to them is gone. Costs one allocation.
+    #[must_use]
+    pub fn wrap(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _charges: self })
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.len, Ordering::Relaxed);
+        match &self.source {
+            Source::Area(areas, which) => {
+                areas.held.fetch_sub(self.len, Ordering::Relaxed);
+                areas.area(*which).give_back(units(self.len));
+            }
+            Source::Allowance(allowance) => allowance.give_back(self.len),
+        }
     }
 }
+
+/// Bytes and what they are charged with.
+struct Held<C> {
+    bytes: Bytes,
+    _charges: C,
+}
+
+impl<C> AsRef<[u8]> for Held<C> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Areas {
+    fn area(&self, which: Which) -> &Area {
+        match which {
+            Which::Admitted => &self.admitted,
+            Which::Common => &self.common,
+            Which::Turns => &self.turns,
+            Which::Large => &self.large,
+        }
+    }
+}
+
+impl Area {
+    fn new(len: usize) -> Self {
+        Self { free: Semaphore::new((len / UNIT).min(Semaphore::MAX_PERMITS)), len }
+    }
+
+    fn give_back(&self, units: u32) {
+        self.free.add_permits(units as usize);
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("held", &self.held()).field("total", &self.total()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Charge({} bytes)", self.len)
+    }
+}
+
+/// A semaphore counts in these, or 32 bits would not do for a message of 4 GiB.
+const UNIT: usize = 1 << 10;
+
+/// `len` bytes, rounded up.
+fn units(len: usize) -> u32 {
+    u32::try_from(len.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+/// What a message may take without waiting for a large charge, in bytes.
+pub const SMALL_LEN: usize = 1 << 20;
+
+/// What is read with the end of a large message, and room for a parser.
+const LARGE_SLACK: usize = 512 << 10;
+/// What must be left beside one message of the maximum length.
+const MIN_REST: usize = 8 << 20;
+/// How long a message may wait for room.
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// All that may be held.
+const DEFAULT_TOTAL: usize = 512 << 20;
+/// The default of [`shadowcat_codecs::Limits`].
+const DEFAULT_FRAME_LEN: usize = 64 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn charge_is_given_back_when_dropped() {
-        let budget = Budget::default();
-        let (first, second) = (budget.charge(10), budget.charge(5));
-        assert_eq!(budget.held(), 15);
-        drop(first);
-        assert_eq!(budget.held(), 5);
-        drop(second);
-        assert_eq!(budget.held(), 0);
-    }
-}
+mod tests;

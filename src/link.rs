@@ -16,6 +16,8 @@ mod counting;
 pub mod dial;
 #[cfg(unix)]
 pub mod endpoint;
+#[cfg(unix)]
+mod gathered;
 mod intake;
 #[cfg(unix)]
 pub mod lines;
@@ -38,7 +40,10 @@ pub mod stdio;
 
 use std::fmt::Display;
 
-use crate::session::Counts;
+use crate::{
+    budget::{Budget, Exhausted},
+    session::{Counts, Reason},
+};
 
 /// Logs why a session ended, how many requests were left unanswered, and what crossed.
 pub fn log_end(cause: &impl Display, orphans: usize, counts: Counts) {
@@ -59,3 +64,23 @@ fn chance() -> u16 {
     let _ = getrandom::fill(&mut bytes);
     u16::from_ne_bytes(bytes)
 }
+
+/// What whoever waits is told when there was no room for a message.
+fn no_room(exhausted: Exhausted) -> Reason {
+    tracing::warn!(%exhausted, "a message is refused");
+    Reason::Overloaded { what: exhausted.to_string(), retry_after: RETRY_AFTER }
+}
+
+/// What whoever is new is told when there is no room for more.
+fn not_admitted(budget: &Budget) -> Reason {
+    let (held, total) = (budget.held(), budget.total());
+    tracing::warn!(held, total, "the memory budget is used up; refused");
+    Reason::Overloaded { what: format!("the memory budget of {total} bytes is used up"), retry_after: RETRY_AFTER }
+}
+
+/// When to try again where there is no room, in seconds.
+const RETRY_AFTER: u32 = 5;
+
+/// What a session may always hold of messages, both directions together, so that ordinary ones go on when memory is
+/// short: a read buffer of the smallest size each way.
+const SESSION_LEN: usize = 2 * intake::MIN_BLOCK_LEN;

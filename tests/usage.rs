@@ -50,6 +50,8 @@ fn wrong_usage_is_64_and_one_helpful_line() {
         (&["proxy", "--max-frame-len", "many", "--", "cat"], &["--max-frame-len", "many"]),
         (&["proxy", "--max-frame-len", "0", "--", "cat"], &["--max-frame-len", "0"]),
         (&["proxy", "--max-frame-len", "5GiB", "--", "cat"], &["--max-frame-len"]),
+        (&["proxy", "--memory-budget", "64MiB", "--", "cat"], &["--memory-budget 64", "--max-frame-len 64", "72.5"]),
+        (&["proxy", "--memory-timeout", "soon", "--", "cat"], &["--memory-timeout", "soon"]),
         (&["proxy", "--max-pending", "many", "--", "cat"], &["--max-pending", "many"]),
         (&["proxy", "--drain-timeout", "soon", "--", "cat"], &["--drain-timeout", "soon"]),
         (&["proxy", "--log-level", "loud", "--", "cat"], &["--log-level", "loud", "debug"]),

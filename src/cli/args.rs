@@ -117,6 +117,16 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub(crate) max_frame_len: ByteSize,
 
+    /// Most memory for what clients and servers send, over all sessions and buffers; beyond, nothing more is read
+    /// and whoever is new is refused. At least --max-frame-len and 8.5 MiB
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    pub(crate) memory_budget: ByteSize,
+
+    /// How long a message waits for memory that others use, and how long one of more than 1 MiB may stand still
+    /// half-read
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub(crate) memory_timeout: Duration,
+
     /// Most requests in flight
     #[arg(long, value_name = "COUNT", default_value_t = 4096)]
     pub(crate) max_pending: usize,

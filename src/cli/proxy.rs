@@ -16,14 +16,16 @@ mod stopping;
 
 use std::{process::ExitCode, time::Duration};
 
+use bytesize::ByteSize;
 use shadowcat::{
+    budget::{Budget, TooSmall},
     resources::Resources,
     transport::{http::Client, listen::Address},
 };
 use tokio::runtime::{self, Runtime};
 
 use super::{
-    args::{ProxyArgs, listen::ListenAddr, server::ServerAddr},
+    args::{ProxyArgs, frame_limits, listen::ListenAddr, server::ServerAddr},
     config::Settings,
     exit::{Failure, RUNTIME, USAGE},
 };
@@ -66,8 +68,20 @@ fn client(args: &ProxyArgs) -> Result<Client, Failure> {
 }
 
 /// What the sessions of this process share. To be called once.
-fn resources(_: &ProxyArgs) -> Resources {
-    Resources::default()
+fn resources(args: &ProxyArgs) -> Result<Resources, Failure> {
+    let total = usize::try_from(args.memory_budget.as_u64()).unwrap_or(usize::MAX);
+    let max_frame_len = frame_limits(args.max_frame_len)?.max_frame_len();
+    let budget = Budget::new(total, max_frame_len).map_err(|TooSmall { least, .. }| {
+        let (budget, longest, least) = (args.memory_budget, args.max_frame_len, ByteSize::b(least as u64));
+        let line = format!(
+            "--memory-budget {budget} is too little for --max-frame-len {longest}: with what sessions need beside one \
+             such message, at least {least}"
+        );
+        Failure::new(USAGE, line)
+    })?;
+    let mut resources = Resources::default();
+    resources.budget = budget.with_wait(args.memory_timeout);
+    Ok(resources)
 }
 
 /// How long connecting to a server's socket may take.

@@ -127,7 +127,9 @@ impl Default for ReadSize {
 }
 
 /// First size of a read buffer, and what it shrinks to.
-const MIN_READ: usize = 8 << 10;
+const MIN_READ: usize = MIN_BLOCK_LEN;
+/// What a block takes that is read into, at least.
+pub(super) const MIN_BLOCK_LEN: usize = 8 << 10;
 /// Most that is reserved for the rest of a line because the line before was long.
 const MAX_EXPECTED: usize = 1 << 20;
 /// What a read buffer grows to. A pipe holds 64 KiB unless somebody made it larger.

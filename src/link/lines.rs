@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    dial, log_end,
+    SESSION_LEN, dial, log_end, not_admitted,
     nursery::{Born, Carer, Nursery},
     parting,
     pipe::{Event, Pipe},
@@ -22,6 +22,7 @@ use super::{
     socket, stdio,
 };
 use crate::{
+    budget::Allowance,
     clock,
     resources::Resources,
     session::{Reason, Session, StreamKey},
@@ -125,7 +126,7 @@ impl Lines {
     ///
     /// Dropping the future cuts every connection at once; their children end by [`close`](Self::close).
     pub async fn serve(&self, listening: Listening, drain: CancellationToken) {
-        let LinesOptions { max_sessions, drain_timeout, shutdown, .. } = self.parts.options;
+        let LinesOptions { drain_timeout, shutdown, .. } = self.parts.options;
         let drain = Drain { token: drain, timeout: drain_timeout };
         let (mut sessions, mut refusals) = (JoinSet::new(), JoinSet::new());
         let mut number = 0_u64;
@@ -137,13 +138,15 @@ impl Lines {
                 connection = Connection::accept(&listening), if refusals.len() < MAX_REFUSALS => {
                     number += 1;
                     let span = tracing::error_span!("session", number);
-                    if sessions.len() < max_sessions {
-                        let session = Arc::clone(&self.parts).session(connection, drain.clone());
-                        sessions.spawn(session.instrument(span));
-                    } else {
-                        span.in_scope(|| tracing::warn!(limit = max_sessions, "too many sessions; turned away"));
-                        let reason = Reason::TooManySessions { limit: max_sessions, retry_after: RETRY_AFTER };
-                        refusals.spawn(turn_away(connection, self.parts.options.clone(), reason).instrument(span));
+                    match span.in_scope(|| self.admit(sessions.len())) {
+                        Ok(allowance) => {
+                            let session = Arc::clone(&self.parts).session(connection, allowance, drain.clone());
+                            sessions.spawn(session.instrument(span));
+                        }
+                        Err(reason) => {
+                            let refusal = turn_away(connection, self.parts.options.clone(), reason);
+                            refusals.spawn(refusal.instrument(span));
+                        }
                     }
                 }
             }
@@ -162,6 +165,16 @@ impl Lines {
         }
     }
 
+    /// Room for one session more, beside so many.
+    fn admit(&self, sessions: usize) -> Result<Allowance, Reason> {
+        let LinesOptions { max_sessions: limit, resources, .. } = &self.parts.options;
+        if sessions >= *limit {
+            tracing::warn!(limit, "too many sessions; turned away");
+            return Err(Reason::TooManySessions { limit: *limit, retry_after: RETRY_AFTER });
+        }
+        resources.budget.try_admit(0, SESSION_LEN).ok_or_else(|| not_admitted(&resources.budget))
+    }
+
     /// Ends every child that is left and waits until all are reaped.
     ///
     /// # Errors
@@ -177,7 +190,7 @@ impl Lines {
 
 impl Parts {
     /// One connection, from its first byte to its end.
-    async fn session(self: Arc<Self>, connection: Connection, drain: Drain) {
+    async fn session(self: Arc<Self>, connection: Connection, _allowance: Allowance, drain: Drain) {
         let peer = connection.peer();
         let token = drain.token.clone();
         if let Some(peer) = peer {

@@ -44,8 +44,9 @@ use self::{
     owning::Owning,
     sharing::Sharing,
 };
-use super::{nursery::Nursery, relay::HeaderCheck};
+use super::{SESSION_LEN, not_admitted, nursery::Nursery, relay::HeaderCheck};
 use crate::{
+    budget::Allowance,
     clock,
     resources::Resources,
     session::{McpSessionId, Reason, restart::Restart},
@@ -196,6 +197,12 @@ impl Mux {
         self.parts.hurry.cancel();
     }
 
+    /// What a session takes, whoever asks in it.
+    fn session_room(&self) -> Result<Allowance, Reason> {
+        let budget = &self.parts.options.resources.budget;
+        budget.try_admit(0, SESSION_LEN).ok_or_else(|| not_admitted(budget))
+    }
+
     /// The way to the child that serves this modern client.
     fn shared_child(&self, client: Client) -> Result<mpsc::Sender<Order>, Reason> {
         let options = &self.parts.options;
@@ -215,8 +222,10 @@ impl Mux {
                 NoPlace::Fallen(reason) => reason.unwrap_or(UNKNOWN),
             })?;
         if let Some((received, place)) = new {
+            let allowance = self.session_room()?;
             let book = Book::Shared(Some(Box::new(Sharing::new(options, now))));
-            let host = Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Shared(place));
+            let host =
+                Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Shared(place), allowance);
             self.tasks.spawn(host.run());
         }
         Ok(way.orders)
@@ -234,8 +243,10 @@ impl Mux {
         let full = |_| Reason::TooManySessions { limit, retry_after: RETRY_AFTER };
         let (way, new) = self.sessions.find_or_insert(id, limit, (options.start_timeout, now)).map_err(full)?;
         if let Some((received, place)) = new {
+            let allowance = self.session_room()?;
             let book = Book::Owned(Box::new(Owning::new(options, endpoint.map(|endpoint| endpoint(id)), now)));
-            let host = Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Session(place));
+            let host =
+                Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Session(place), allowance);
             self.tasks.spawn(host.run());
         }
         Ok((id, way.orders))

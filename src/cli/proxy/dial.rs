@@ -20,7 +20,7 @@ use crate::cli::{
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let limits = frame_limits(args.max_frame_len)?;
-    let resources = super::resources(&args);
+    let resources = super::resources(&args)?;
     let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout, resources };
     let client = super::client(&args)?;
     let log = Log::start(level, format);

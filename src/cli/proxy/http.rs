@@ -42,7 +42,7 @@ enum Upstream {
 /// Serves until told to stop.
 pub(crate) fn run(mut args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
-    let resources = super::resources(&args);
+    let resources = super::resources(&args)?;
     let mut plan = Plan::new(&args.listen, args.drain_timeout)?;
     plan.config.resources = resources.clone();
     let upstream = match command::take(&mut args) {

@@ -86,7 +86,7 @@ fn options(args: &ProxyArgs) -> Result<LinesOptions, Failure> {
     let mut options = LinesOptions::new(frame_limits(args.max_frame_len)?);
     let sessions = &args.listen.sessions;
     options.max_pending = args.max_pending;
-    options.resources = super::resources(args);
+    options.resources = super::resources(args)?;
     options.max_sessions = sessions.max_sessions.unwrap_or(options.max_sessions);
     options.shutdown = command::times(args);
     options.start_timeout = match &args.url {

@@ -53,7 +53,7 @@ impl Plan {
             shutdown,
             drain,
             start_timeout: args.start_timeout,
-            resources: super::resources(&args),
+            resources: super::resources(&args)?,
         };
         Ok(Self { command, name, options })
     }

@@ -24,7 +24,7 @@ use crate::cli::{
 pub(crate) fn run(target: Target, args: &ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let (limits, max_pending) = (frame_limits(args.max_frame_len)?, args.max_pending);
-    let resources = super::resources(args);
+    let resources = super::resources(args)?;
     let options = Options { limits, max_pending, grace: args.shutdown_grace, drain: args.drain_timeout, resources };
     let limit = connect_timeout(args);
     let log = Log::start(level, format);

@@ -1,6 +1,7 @@
 //! One exchange: what was asked over HTTP, whom to ask, and how the answer begins.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -25,6 +26,8 @@ use super::{
     sharing::reply_to,
 };
 use crate::{
+    budget::Allowance,
+    link::{gathered::Gathered, no_room, not_admitted},
     session::{
         McpSessionId, Reason, Reply,
         mirror::{LAST_EVENT_ID, MCP_SESSION_ID},
@@ -53,9 +56,13 @@ struct Events {
 impl Mux {
     /// Answers one request to the MCP endpoint.
     pub async fn exchange(&self, request: Request, peer: Peer) -> Response {
+        let allowance = match self.exchange_room() {
+            Ok(allowance) => allowance,
+            Err(reply) => return refused(&reply),
+        };
         let answered = match *request.method() {
-            Method::POST => self.post(request, peer).await,
-            Method::GET => self.get(&request).await,
+            Method::POST => self.post(request, peer, allowance).await,
+            Method::GET => self.get(&request, allowance).await,
             Method::DELETE => self.delete(&request),
             _ => Err(Reply::without_id(Reason::MethodNotAllowed { allowed: ALLOWED })),
         };
@@ -68,9 +75,13 @@ impl Mux {
         if request.method() != Method::GET {
             return refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "GET" }));
         }
+        let allowance = match self.exchange_room() {
+            Ok(allowance) => allowance,
+            Err(reply) => return refused(&reply),
+        };
         let endpoint = |id: McpSessionId| format!("{messages}?sessionId={}", id.as_str());
         let opened = match self.new_session(Some(&endpoint)) {
-            Ok((_, orders)) => listen(&orders, None).await,
+            Ok((_, orders)) => listen(&orders, None, allowance).await,
             Err(reason) => Err(Reply::without_id(reason)),
         };
         opened.unwrap_or_else(|reply| refused(&reply))
@@ -81,26 +92,41 @@ impl Mux {
         if request.method() != Method::POST {
             return refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "POST" }));
         }
+        let allowance = match self.exchange_room() {
+            Ok(allowance) => allowance,
+            Err(reply) => return refused(&reply),
+        };
         let query = request.uri().query().unwrap_or_default();
         let id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
         let way = id.and_then(|id| McpSessionId::parse(id.as_bytes())).and_then(|id| self.sessions.find(&id));
         let taken = match way {
-            Some(Way { orders, .. }) => self.legacy_post(request, &orders).await,
+            Some(Way { orders, .. }) => self.legacy_post(request, &orders, allowance).await,
             None => Err(Reply::without_id(Reason::SessionNotFound)),
         };
         taken.unwrap_or_else(|reply| refused(&reply))
     }
 
-    async fn legacy_post(&self, request: Request, orders: &mpsc::Sender<Order>) -> Result<Response, Reply> {
+    /// What an exchange takes, if there is room for one more.
+    fn exchange_room(&self) -> Result<Allowance, Reply> {
+        let budget = &self.parts.options.resources.budget;
+        budget.try_admit(FIXED_LEN, OWN_LEN).ok_or_else(|| Reply::without_id(not_admitted(budget)))
+    }
+
+    async fn legacy_post(
+        &self,
+        request: Request,
+        orders: &mpsc::Sender<Order>,
+        allowance: Allowance,
+    ) -> Result<Response, Reply> {
         let (parts, body) = request.into_parts();
-        let (post, presence, opening) = self.read(parts.headers, body).await?;
+        let (post, presence, opening) = self.read(parts.headers, body, allowance).await?;
         ask(orders, post, presence, opening).await
     }
 
-    async fn post(&self, request: Request, peer: Peer) -> Result<Response, Reply> {
+    async fn post(&self, request: Request, peer: Peer, allowance: Allowance) -> Result<Response, Reply> {
         let (parts, body) = request.into_parts();
         check_media(&parts.headers)?;
-        let (mut post, presence, opening) = self.read(parts.headers, body).await?;
+        let (mut post, presence, opening) = self.read(parts.headers, body, allowance).await?;
         let (frame, envelope) = (&post.frame, &post.envelope);
         let refused = |reason: Reason| reply_to(frame, envelope, reason);
         let facts = Facts::of(&post.headers).map_err(|mismatch| refused(mismatch.into()))?;
@@ -122,14 +148,14 @@ impl Mux {
         ask(&orders, post, presence, opening).await
     }
 
-    async fn get(&self, request: &Request) -> Result<Response, Reply> {
+    async fn get(&self, request: &Request, allowance: Allowance) -> Result<Response, Reply> {
         let headers = request.headers();
         let Way { orders, .. } = self.legacy_session(headers)?;
         if !accepts(headers, "text", "event-stream") {
             return Err(Reply::without_id(Reason::NotAcceptable { required: EVENT_STREAM }));
         }
         let last = headers.get(LAST_EVENT_ID).cloned();
-        listen(&orders, last).await
+        listen(&orders, last, allowance).await
     }
 
     fn delete(&self, request: &Request) -> Result<Response, Reply> {
@@ -169,9 +195,10 @@ impl Mux {
         &self,
         headers: HeaderMap,
         body: RequestBody,
+        allowance: Allowance,
     ) -> Result<(Box<Post>, Presence, oneshot::Receiver<Opening>), Reply> {
         let limits = self.parts.options.limits;
-        let body = whole(body, limits.max_frame_len()).await.map_err(Reply::without_id)?;
+        let body = whole(body, limits.max_frame_len(), &allowance).await.map_err(Reply::without_id)?;
         let invalid = |what: String, at: u64| Reply::without_id(Reason::InvalidJson { what, at });
         // Raw line ends can only stand between tokens (DESIGN §6): one message must stay one line.
         let line = LineEncoder::new(LineEnds::BlankAlways).encode(Frame::new(body));
@@ -188,7 +215,7 @@ impl Mux {
         let (answer, opening) = oneshot::channel();
         let (tell, presence) = oneshot::channel();
         let elements = elements_copy(&parser);
-        let seat = Seat { answer, presence };
+        let seat = Seat { answer, presence, allowance };
         let post = Post { frame: frame.into_bytes(), envelope, elements, headers, seat };
         Ok((Box::new(post), Presence { _tell: tell }, opening))
     }
@@ -209,10 +236,14 @@ async fn ask(
     opened(opening, presence).await
 }
 
-async fn listen(orders: &mpsc::Sender<Order>, last_event_id: Option<HeaderValue>) -> Result<Response, Reply> {
+async fn listen(
+    orders: &mpsc::Sender<Order>,
+    last_event_id: Option<HeaderValue>,
+    allowance: Allowance,
+) -> Result<Response, Reply> {
     let (answer, opening) = oneshot::channel();
     let (tell, presence) = oneshot::channel();
-    let seat = Seat { answer, presence };
+    let seat = Seat { answer, presence, allowance };
     if orders.send(Order::Listen { last_event_id, seat }).await.is_err() {
         return Err(Reply::without_id(Reason::SessionNotFound));
     }
@@ -246,33 +277,24 @@ async fn opened(opening: oneshot::Receiver<Opening>, presence: Presence) -> Resu
     }
 }
 
-/// The body in one piece; the limit is checked before more of it is kept.
-async fn whole(mut body: RequestBody, limit: usize) -> Result<Bytes, Reason> {
+/// The body in one piece. The limit is checked before more of it is kept, and nothing more is read while there is no
+/// room for it.
+async fn whole(mut body: RequestBody, limit: usize, allowance: &Allowance) -> Result<Bytes, Reason> {
     let too_large = || Reason::MessageTooLarge { limit, at: 0 };
-    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if declared > limit {
+    let told = body.size_hint().exact().map(|len| usize::try_from(len).unwrap_or(usize::MAX));
+    if told.is_some_and(|len| len > limit) {
         return Err(too_large());
     }
-    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    let mut gathered = Gathered::new(allowance, limit);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Reason::InvalidRequest { what: format!("the body broke off: {error}") })?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if first.len() + joined.len() + piece.len() > limit {
+        let Ok(mut piece) = frame.into_data() else { continue };
+        if piece.len() > limit - gathered.len() {
             return Err(too_large());
         }
-        if first.is_empty() && joined.is_empty() {
-            first = piece;
-        } else {
-            // The named copy: a body that came in pieces has to become one line.
-            if joined.is_empty() {
-                // What is only declared costs its sender nothing, so room for it is not made at once.
-                joined.reserve(declared.min(MAX_DECLARED).max(first.len() + piece.len()));
-                joined.extend_from_slice(&std::mem::take(&mut first));
-            }
-            joined.extend_from_slice(&piece);
-        }
+        poll_fn(|cx| gathered.poll_push(cx, &mut piece, told)).await.map_err(no_room)?;
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok(gathered.finish())
 }
 
 /// Rules H3 and H4: JSON in, and the client must be able to read either form of the answer.
@@ -354,8 +376,10 @@ impl HttpBody for Events {
     }
 }
 
-/// Most room made for a body because of its declared length.
-const MAX_DECLARED: usize = 1 << 20;
+/// What an exchange may always hold of messages, so that ordinary ones go on when memory is short.
+const OWN_LEN: usize = 16 << 10;
+/// And of what we say ourselves.
+const FIXED_LEN: usize = 4 << 10;
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";

@@ -30,6 +30,7 @@ use super::{
     lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
 };
 use crate::{
+    budget::Allowance,
     clock,
     link::{
         chance,
@@ -75,6 +76,8 @@ pub(super) struct Host {
     /// Whether we were told that nobody waits for the child's own end.
     is_hurried: bool,
     chair: Chair,
+    /// Room for what is on its way.
+    _allowance: Allowance,
 }
 
 /// The task's place among its kind.
@@ -106,6 +109,7 @@ impl Host {
         end: CancellationToken,
         book: Book,
         chair: Chair,
+        allowance: Allowance,
     ) -> Self {
         let ladder = Ladder::new(parts.options.shutdown);
         Self {
@@ -120,6 +124,7 @@ impl Host {
             accepted: Vec::new(),
             is_hurried: false,
             chair,
+            _allowance: allowance,
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::pieces::Pieces;
 use crate::{
+    budget::{Allowance, Charge, SMALL_LEN},
     session::{Reply, StreamKey},
     transport::http::body::{Queue, QueueError, QueueSender, queue},
 };
@@ -62,6 +63,8 @@ pub(super) struct Seat {
     pub(super) answer: oneshot::Sender<Opening>,
     /// Fails when the exchange is gone: its other end lives as long as the reply's body.
     pub(super) presence: oneshot::Receiver<()>,
+    /// Room for what waits for it.
+    pub(super) allowance: Allowance,
 }
 
 /// What became of a message for a lane.
@@ -99,6 +102,7 @@ pub(super) struct Departed {
 #[derive(Debug)]
 struct Lane {
     state: State,
+    allowance: Allowance,
     /// Whether the child may be kept waiting for this lane.
     is_pausable: bool,
     /// When something was last written, or the lane began.
@@ -129,10 +133,10 @@ impl Future for Departure {
 impl Lanes {
     /// Takes an exchange in.
     pub(super) fn open(&mut self, key: StreamKey, seat: Seat, is_pausable: bool, now: Instant) {
-        let Seat { answer, presence } = seat;
+        let Seat { answer, presence, allowance } = seat;
         self.departures.push(Departure(key, presence));
-        let lane =
-            Lane { state: State::Undecided(answer), is_pausable, written: now, is_ending: false, has_begun: false };
+        let state = State::Undecided(answer);
+        let lane = Lane { state, allowance, is_pausable, written: now, is_ending: false, has_begun: false };
         self.lanes.insert(key, lane);
         let due = now + OPEN_AFTER;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
@@ -161,7 +165,12 @@ impl Lanes {
             let sent = answer.send(Opening::Json { status, message: pieces, ends_session });
             return if sent.is_ok() { Delivered::Yes } else { Delivered::Gone };
         }
-        let event = as_event(pieces, event);
+        // What is longer holds room of its own. Without room for a copy, what waits is a part of what was read.
+        let charge = if pieces.len() <= SMALL_LEN { lane.allowance.try_take(pieces.len() + EVENT_LEN) } else { None };
+        if charge.is_none() && pieces.len() <= SMALL_LEN && !lane.is_pausable {
+            return Delivered::Full;
+        }
+        let event = as_event(pieces, event, charge);
         let waits = lane.is_pausable && self.stalled.iter().any(|(stalled, _)| *stalled == key);
         let sent = match lane.events() {
             _ if waits => Err(QueueError::Full { max: 0 }),
@@ -319,26 +328,32 @@ impl Lane {
     }
 }
 
-/// A message as an event. A small one is copied into one piece (a named copy): each piece is a chunk of its
-/// own to HTTP/1.1, with a length line and an end.
-fn as_event(message: Pieces, id: Option<String>) -> Pieces {
-    if message.len() > MAX_COPY && message.count() > 1 {
+/// A message as an event. A small one is copied into one piece (a named copy), if there is a charge for it: each piece
+/// is a chunk of its own to HTTP/1.1, with a length line and an end.
+fn as_event(message: Pieces, id: Option<String>, charge: Option<Charge>) -> Pieces {
+    let is_copied = message.len() <= MAX_COPY && charge.is_some();
+    let event = if message.count() > 1 && !is_copied {
         // Ids were spliced in; the data line goes on over several pieces. A message that was one line has no
         // line end but, perhaps, a CR between tokens, which must not end the data line.
-        return spliced_event(message, id);
-    }
-    let is_small = message.len() <= MAX_COPY;
-    let event = match id {
-        Some(id) => Event::new(message.into_one()).with_id(id),
-        None => Ok(Event::new(message.into_one())),
+        spliced_event(message, id)
+    } else {
+        let event = match id {
+            Some(id) => Event::new(message.into_one()).with_id(id),
+            None => Ok(Event::new(message.into_one())),
+        };
+        let Ok(event) = event else { return Pieces::default() };
+        if is_copied {
+            let mut copy = BytesMut::new();
+            SseEncoder::new().encode_into(&event, &mut copy);
+            Pieces::from(copy.freeze())
+        } else {
+            SseEncoder::new().encode(event).into_pieces().collect()
+        }
     };
-    let Ok(event) = event else { return Pieces::default() };
-    if is_small {
-        let mut copy = BytesMut::new();
-        SseEncoder::new().encode_into(&event, &mut copy);
-        return Pieces::from(copy.freeze());
+    match charge {
+        Some(charge) => event.charged(charge),
+        None => event,
     }
-    SseEncoder::new().encode(event).into_pieces().collect()
 }
 
 fn spliced_event(message: Pieces, id: Option<String>) -> Pieces {
@@ -365,6 +380,9 @@ fn without_cr(piece: &Bytes) -> Bytes {
 
 /// Most bytes that wait in a lane, and one message more.
 const MAX_QUEUED: u32 = 1 << 20;
+
+/// What an event may be longer than its message: its id and field names.
+const EVENT_LEN: usize = 64;
 
 /// Up to this length a message is copied to leave in one piece.
 const MAX_COPY: usize = 16 << 10;

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use shadowcat_codecs::envelope::Splice;
 
-use crate::transport::http::BodyError;
+use crate::{budget::Charge, transport::http::BodyError};
 
 /// A message in pieces; also a body that consists of it.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,14 @@ impl Pieces {
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Bytes> {
         self.pieces.get(self.next..).unwrap_or_default().iter()
+    }
+
+    /// The same, which hold `charge` until the last piece is gone.
+    pub(super) fn charged(mut self, charge: Charge) -> Self {
+        if let Some(last) = self.pieces.pop() {
+            self.pieces.push(charge.wrap(last));
+        }
+        self
     }
 
     /// All of it in one piece: a named copy, unless it is one piece already.

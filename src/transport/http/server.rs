@@ -121,7 +121,9 @@ impl Listener {
         let Self { socket, config } = self;
         let (config, streams) = (Arc::new(config), TaskTracker::new());
         let mut connections = JoinSet::new();
-        let mut is_full = false;
+        let budget = config.resources.budget.clone();
+        let fixed_len = connection::fixed_len(&config);
+        let (mut is_full, mut newcomer, mut admitted) = (false, None, budget.admit(fixed_len, 0));
         loop {
             let has_room = connections.len() < config.max_connections;
             if is_full == has_room {
@@ -133,17 +135,22 @@ impl Listener {
             tokio::select! {
                 () = drain.cancelled() => break,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => note(ended),
-                (stream, address) = socket.accept(), if has_room => {
+                accepted = socket.accept(), if has_room && newcomer.is_none() => newcomer = Some(accepted),
+                allowance = &mut admitted, if newcomer.is_some() => {
+                    admitted = budget.admit(fixed_len, 0);
+                    let Some((stream, address)) = newcomer.take() else { continue };
                     let setting = connection::Setting {
                         config: Arc::clone(&config),
                         peer: Peer { address },
                         drain: drain.clone(),
                         streams: streams.clone(),
+                        _room: allowance,
                     };
                     connections.spawn(connection::run(stream.into(), setting, handle.clone()));
                 }
             }
         }
+        drop((newcomer, admitted));
         drop(socket);
         let all = async {
             while let Some(ended) = connections.join_next().await {

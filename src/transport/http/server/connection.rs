@@ -18,10 +18,10 @@ use super::{
     super::{Request, Response, tls},
     Config, Peer,
     exchange::answer,
-    patience::{Patient, Phase, REQUEST_TIMEOUT},
+    patience::{Patient, Phase, READ_LEN, REQUEST_TIMEOUT},
     stream::Stream,
 };
-use crate::clock;
+use crate::{budget::Allowance, clock};
 
 /// What a connection is to know.
 #[derive(Debug, Clone)]
@@ -31,6 +31,14 @@ pub(super) struct Setting {
     pub(super) drain: CancellationToken,
     /// The tasks of HTTP/2 streams.
     pub(super) streams: TaskTracker,
+    /// What the connection holds whatever happens on it.
+    pub(super) _room: Allowance,
+}
+
+/// What a connection holds of the memory budget whatever happens on it, in bytes.
+pub(super) fn fixed_len(config: &Config) -> usize {
+    let tls = if config.tls.is_some() { TLS_LEN } else { 0 };
+    HTTP1_LEN + tls
 }
 
 /// Serves one connection to its end.
@@ -49,6 +57,10 @@ where
             match protocol {
                 Protocol::Http1 => http1(TokioIo::new(io), phase, &setting, handle).await,
                 Protocol::Http2 => {
+                    let Some(_admitted) = setting.config.resources.budget.try_admit(HTTP2_LEN, 0) else {
+                        tracing::warn!(?address, "an HTTP/2 connection is refused: the memory budget is used up");
+                        return;
+                    };
                     phase.trust();
                     http2(TokioIo::new(io), &setting, handle).await
                 }
@@ -83,7 +95,8 @@ async fn open(stream: Stream, config: &Config) -> io::Result<Opened> {
     let deadline = clock::now() + config.header_timeout;
     let stream = match (&config.tls, stream) {
         (Some(identity), Stream::Tcp(stream)) => {
-            let handshake = timeout_at(deadline, identity.acceptor().accept(stream)).await;
+            let accepting = identity.acceptor().accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_SEND_LEN)));
+            let handshake = timeout_at(deadline, accepting).await;
             Stream::Tls(Box::new(handshake.map_err(|_| too_late("the TLS handshake took too long"))??))
         }
         (_, stream) => stream,
@@ -169,6 +182,7 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_frame_size(MAX_FRAME)
         .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_LIST_LEN)
         .keep_alive_interval(PING_INTERVAL)
@@ -208,12 +222,25 @@ const MAX_HEADER_LEN: usize = 64 << 10;
 /// The same for HTTP/2, where `SETTINGS_MAX_HEADER_LIST_SIZE` tells it to the client beforehand.
 const MAX_HEADER_LIST_LEN: u32 = 64 << 10;
 /// What hyper reads ahead of whoever reads the body, and gathers before it writes. It must hold a head.
-const MAX_BUFFER_LEN: usize = 128 << 10;
+pub(super) const MAX_BUFFER_LEN: usize = 128 << 10;
+
+/// What hyper holds for a connection over HTTP/1.1: a block that it reads into ([`READ_LEN`]), and as much again for
+/// heads on their way in and out. What it gathers of bodies before it writes are slices of ours.
+const HTTP1_LEN: usize = READ_LEN + (8 << 10);
+/// What h2 holds beyond that for a connection: bodies that nobody reads, a frame each way, a list of headers that
+/// is not complete.
+const HTTP2_LEN: usize = CONNECTION_WINDOW as usize + 2 * MAX_FRAME as usize + MAX_HEADER_LIST_LEN as usize;
+/// What rustls holds: a record each way, and what is to be sent until the socket takes it.
+const TLS_LEN: usize = 2 * (17 << 10) + TLS_SEND_LEN;
+/// What rustls may hold that is to be sent.
+const TLS_SEND_LEN: usize = 32 << 10;
 
 /// What a client may send of one body before somebody reads it: one message of the usual size.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// And of all bodies of its connection together. With [`STREAM_WINDOW`], four large ones at a time.
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Longest frame, as every peer must take it.
+const MAX_FRAME: u32 = 16 << 10;
 /// What waits for one stream's window before its link has to wait.
 const MAX_SEND_BUFFER: usize = 256 << 10;
 /// Exchanges at a time on one connection. Each listening stream is one, so browsers need a few.

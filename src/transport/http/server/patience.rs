@@ -22,17 +22,22 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take},
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Config, stream::Stream};
-use crate::clock;
+use super::{Config, connection::MAX_BUFFER_LEN, stream::Stream};
+use crate::{
+    budget::{Budget, Charge},
+    clock,
+};
 
 /// A connection that is not waited for without a bound.
 #[derive(Debug)]
 pub(super) struct Patient {
-    stream: Stream,
+    /// Asked for less than [`READ_LEN`] at a time: hyper doubles its read buffer when a read has filled it, and keeps it
+    /// while the connection idles.
+    stream: Take<Stream>,
     /// What was read already to tell the protocol.
     ahead: Bytes,
     phase: Phase,
@@ -44,6 +49,16 @@ pub(super) struct Patient {
     header_timeout: Duration,
     idle_timeout: Duration,
     write_timeout: Duration,
+    head: HeadRoom,
+}
+
+/// What a request's head takes while it is not complete. One of ordinary length is part of what a connection has in any
+/// case.
+#[derive(Debug)]
+struct HeadRoom {
+    budget: Budget,
+    len: usize,
+    charge: Option<Charge>,
 }
 
 /// What a connection is at, shared with its exchanges.
@@ -85,7 +100,7 @@ impl Patient {
     /// `ahead` was read from `stream` already; the rest of its request's head is due at `deadline`.
     pub(super) fn new(stream: Stream, ahead: Bytes, deadline: Instant, phase: Phase, config: &Config) -> Self {
         Self {
-            stream,
+            stream: stream.take(0),
             ahead,
             phase,
             waits_for: HEAD,
@@ -94,6 +109,7 @@ impl Patient {
             header_timeout: config.header_timeout,
             idle_timeout: config.idle_timeout,
             write_timeout: config.write_timeout,
+            head: HeadRoom { budget: config.resources.budget.clone(), len: 0, charge: None },
         }
     }
 
@@ -119,8 +135,8 @@ impl Patient {
         ready!(self.deadline.as_mut().poll(cx));
         if phase == HEAD && self.stalled.is_none() {
             // A courtesy, tried once. Nothing of ours is on its way that it could cut in two.
-            let _ = Pin::new(&mut self.stream).poll_write(cx, REQUEST_TIMEOUT);
-            let _ = Pin::new(&mut self.stream).poll_flush(cx);
+            let _ = Pin::new(self.stream.get_mut()).poll_write(cx, REQUEST_TIMEOUT);
+            let _ = Pin::new(self.stream.get_mut()).poll_flush(cx);
         }
         let what = if phase == HEAD { "the request's headers took too long" } else { "no request for too long" };
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what))
@@ -139,6 +155,31 @@ impl Patient {
     }
 }
 
+impl HeadRoom {
+    /// Whether there is room for `len` bytes more.
+    fn grows(&mut self, len: usize) -> bool {
+        self.len += len;
+        if self.len > FREE_HEAD_LEN && self.charge.is_none() {
+            self.charge = self.budget.try_take(MAX_BUFFER_LEN);
+        }
+        self.len <= FREE_HEAD_LEN || self.charge.is_some()
+    }
+
+    fn clear(&mut self) {
+        (self.len, self.charge) = (0, None);
+    }
+}
+
+/// A head that is no longer takes no room beside that of its connection.
+const FREE_HEAD_LEN: usize = 8 << 10;
+
+/// What a client is told whose headers find no room. In `Retry-After`, seconds.
+const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
+
+/// What hyper's read buffer grows to (DESIGN §7), but for a head that is longer.
+pub(super) const READ_LEN: usize = 16 << 10;
+
 /// What a client is told that does not end its headers.
 pub(super) const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -153,12 +194,22 @@ impl AsyncRead for Patient {
             return Poll::Ready(Ok(()));
         }
         let filled = buf.filled().len();
+        this.stream.set_limit(READ_LEN as u64 - 1);
         let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) else {
             return this.poll_too_late(cx).map(Err);
         };
-        let has_come = buf.filled().len() > filled;
+        let len = buf.filled().len() - filled;
+        let has_come = len > 0;
         if has_come && this.phase.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             this.wait(HEAD);
+        }
+        if this.phase.0.load(Ordering::Relaxed) != HEAD {
+            this.head.clear();
+        } else if !this.head.grows(len) {
+            let _ = Pin::new(this.stream.get_mut()).poll_write(cx, NO_ROOM);
+            let total = this.head.budget.total();
+            let what = format!("no room for the request's headers: the memory budget of {total} bytes is used up");
+            return Poll::Ready(Err(io::Error::other(what)));
         }
         Poll::Ready(read)
     }
@@ -167,7 +218,7 @@ impl AsyncRead for Patient {
 impl AsyncWrite for Patient {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let written = Pin::new(this.stream.get_mut()).poll_write(cx, bytes);
         this.limited(cx, written)
     }
 
@@ -177,23 +228,23 @@ impl AsyncWrite for Patient {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, slices);
         this.limited(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        let flushed = Pin::new(this.stream.get_mut()).poll_flush(cx);
         this.limited(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        let shut = Pin::new(this.stream.get_mut()).poll_shutdown(cx);
         this.limited(cx, shut)
     }
 }

@@ -1,0 +1,123 @@
+//! [`Room`]: what one message takes while nobody knows how long it will be.
+
+use std::task::{Context, Poll, ready};
+
+use super::{Allowance, Charge, Exhausted, SMALL_LEN, Waiting};
+
+/// The room for one message as it grows; given back when dropped.
+pub struct Room {
+    allowance: Allowance,
+    /// What it has of what is guaranteed and of what is common; empty once it has a turn.
+    small: Vec<Charge>,
+    turn: Option<Charge>,
+    /// Set while it waits. Then it waits for that, whatever becomes free: a turn that comes to one who does not look
+    /// would be nobody's.
+    waiting: Option<Waiting>,
+}
+
+impl Room {
+    /// No room yet.
+    #[must_use]
+    pub fn new(allowance: &Allowance) -> Self {
+        Self { allowance: allowance.clone(), small: Vec::new(), turn: None, waiting: None }
+    }
+
+    /// Ready when the message may take `len` bytes. `most` is what it can become at most, so far as is known.
+    ///
+    /// # Errors
+    ///
+    /// If there was no room in time. It can be asked for again.
+    pub fn poll_grow(&mut self, cx: &mut Context<'_>, len: usize, most: usize) -> Poll<Result<(), Exhausted>> {
+        while len > self.len() {
+            if self.waiting.is_none() && self.grows(len, most) {
+                continue;
+            }
+            let most = if len <= SMALL_LEN { most.min(SMALL_LEN) } else { most };
+            let waiting = self.waiting.get_or_insert_with(|| self.allowance.turn(most.max(len)));
+            let turn = ready!(waiting.as_mut().poll(cx));
+            self.waiting = None;
+            self.turn = Some(turn?);
+            // What it had is free for others: the turn covers all of it.
+            self.small.clear();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives it the room if there is any at once, and it is not [large](Self::is_large) by that.
+    pub fn grows(&mut self, len: usize, most: usize) -> bool {
+        let has = self.len();
+        if len <= has {
+            return true;
+        }
+        if len > SMALL_LEN || self.turn.is_some() || self.waiting.is_some() {
+            return false;
+        }
+        // Twice as much each time, if it may become that long.
+        let wanted = (2 * has).max(len).min(most.max(len)).min(SMALL_LEN);
+        let charge = self.allowance.try_take(wanted - has).or_else(|| self.allowance.try_take(len - has));
+        self.small.extend(charge);
+        len <= self.len()
+    }
+
+    /// What it may take.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.turn.as_ref().map_or_else(|| self.small.iter().map(Charge::len).sum(), Charge::len)
+    }
+
+    /// Whether it may take nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether others may wait for it to be over.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// Whether it waits for more.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Gives back what is beyond `len` bytes, and hands out the charges of the rest: the message has its length.
+    pub fn into_charges(mut self, len: usize) -> Charges {
+        let mut rest = len;
+        self.small.extend(self.turn.take());
+        for charge in &mut self.small {
+            charge.shrink(rest);
+            rest -= charge.len();
+        }
+        self.small.retain(|charge| !charge.is_empty());
+        Charges(self.small)
+    }
+}
+
+/// The charges of one message.
+#[derive(Debug)]
+#[must_use = "dropped, they give their bytes back"]
+pub struct Charges(Vec<Charge>);
+
+impl Charges {
+    /// As [`Charge::wrap`].
+    #[must_use]
+    pub fn wrap(self, bytes: bytes::Bytes) -> bytes::Bytes {
+        if self.0.is_empty() { bytes } else { bytes::Bytes::from_owner(super::Held { bytes, _charges: self }) }
+    }
+}
+
+impl From<Charge> for Charges {
+    fn from(charge: Charge) -> Self {
+        Self(vec![charge])
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (len, is_waiting) = (self.len(), self.is_waiting());
+        f.debug_struct("Room").field("len", &len).field("is_waiting", &is_waiting).finish_non_exhaustive()
+    }
+}

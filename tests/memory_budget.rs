@@ -1,0 +1,110 @@
+//! `--memory-budget`: more and larger messages than it can hold at a time. All of them arrive or are refused with the
+//! numbers, none waits for ever, and the proxy holds no more than it may. Real processes, real sockets.
+
+#![cfg(target_os = "linux")]
+#![cfg(test)]
+
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/client.rs"]
+mod client;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/mux.rs"]
+mod mux;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/session.rs"]
+mod support;
+#[path = "support/temp.rs"]
+mod temp;
+
+use std::{fs, thread};
+
+use client::Pending;
+use mux::{Call, Mux, assert_refused, call, echoed};
+use serde_json::Value;
+
+const MIB: usize = 1 << 20;
+
+/// A call of `len` bytes and a bit, and its arguments.
+fn long_call(id: &str, len: usize) -> (Call, String) {
+    let arguments = format!("{{\"text\":\"{}\"}}", "x".repeat(len));
+    (call(id, "echo", &arguments), arguments)
+}
+
+/// The proxy's process; the other of that name is its keeper.
+fn proxy(mux: &Mux) -> u32 {
+    let processes = mux.session.processes();
+    processes.iter().find(|process| process.words.contains(" proxy ")).map(|process| process.pid).unwrap()
+}
+
+/// The most memory that a process has had, in bytes.
+fn peak(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
+/// A request of which the last byte is missing, and that byte.
+fn all_but_one(mux: &Mux, call: &Call) -> (Pending, u8) {
+    let request = call.modern();
+    let (head, body) = request.parts(mux.address);
+    let (last, rest) = body.split_last().unwrap();
+    let mut pending = Pending::connect(mux.address);
+    pending.write(head.as_bytes());
+    pending.write(rest);
+    (pending, *last)
+}
+
+#[test]
+fn many_long_bodies_before_a_small_budget_all_come_through() {
+    let mux = Mux::start(&["--max-frame-len", "4MiB", "--memory-budget", "14MiB"]);
+    let before = peak(proxy(&mux));
+    thread::scope(|scope| {
+        for client in 0..16 {
+            let address = mux.address;
+            scope.spawn(move || {
+                for round in 0..2 {
+                    let id = format!("\"{client}-{round}\"");
+                    let (call, arguments) = long_call(&id, 3 * MIB);
+                    // Not an assertion on texts of 3 MiB.
+                    assert!(call.modern().send(address).text() == echoed(&id, &arguments), "{id}");
+                }
+            });
+        }
+    });
+    let (after, budget) = (peak(proxy(&mux)), 14 * MIB);
+    // Allocators keep a little of what was freed; 16 messages at a time would be 48 MiB.
+    assert!(after - before < 2 * budget, "{after} bytes, {before} before, a budget of {budget}");
+}
+
+#[test]
+fn long_body_that_stands_still_is_cut_and_the_next_goes_on() {
+    let options = ["--max-frame-len", "4MiB", "--memory-budget", "13MiB", "--body-timeout", "1s"];
+    let mux = Mux::start(&options);
+    let (stalled, _) = all_but_one(&mux, &long_call("1", 3 * MIB).0);
+    let (other, arguments) = long_call("2", 3 * MIB);
+    assert_eq!(mux.ask(&other), echoed("2", &arguments));
+    let refused = stalled.response();
+    assert!(matches!(refused.status, 400 | 408), "{refused:?}");
+}
+
+#[test]
+fn long_body_that_finds_no_room_in_time_is_refused_with_the_numbers_and_small_ones_go_on() {
+    let options = ["--max-frame-len", "4MiB", "--memory-budget", "13MiB", "--memory-timeout", "500ms"];
+    let mux = Mux::start(&options);
+    let (call_one, arguments) = long_call("1", 3 * MIB);
+    let (mut first, last) = all_but_one(&mux, &call_one);
+    for _ in 0..10 {
+        // Until the proxy has read the first, which the second would overtake otherwise.
+        mux.ask(&call("0", "echo", "{}"));
+    }
+    let (second, _) = all_but_one(&mux, &long_call("2", 4 * MIB - 1024).0);
+    let refused = second.response();
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    let text = assert_refused(refused, 503, -32603, &Value::Null);
+    for word in ["500ms", "13631488", "memory budget"] {
+        assert!(text.contains(word), "{text}");
+    }
+    assert_eq!(mux.ask(&call("3", "echo", "{}")), echoed("3", "{}"));
+    first.write(&[last]);
+    assert!(first.response().text() == echoed("1", &arguments));
+}
