@@ -75,15 +75,20 @@ where
     F: Future<Output = Response>,
 {
     let version = head.version;
-    let (body, stalled) = RequestBody::new(body, config.body_timeout);
+    let (body, mut stalled) = RequestBody::new(body, config.body_timeout);
     let handled = handle(Request::from_parts(head, body), peer);
-    tokio::select! {
+    let response = tokio::select! {
         biased;
-        Ok(()) = stalled => {
+        Ok(()) = &mut stalled => None,
+        response = handled => Some(response),
+    };
+    match response {
+        // A link that reads the body itself may have answered in the same turn what it saw break off.
+        Some(response) if stalled.is_terminated() || stalled.try_recv().is_err() => response,
+        _ => {
             tracing::info!(%peer, limit = ?config.body_timeout, "a request's body paused for too long");
             timed_out(version)
         }
-        response = handled => response,
     }
 }
 
