@@ -33,6 +33,13 @@ impl Failure {
         self
     }
 
+    /// The failure, which is about this table of a file.
+    pub(crate) fn of(mut self, table: &str) -> Self {
+        self.line = format!("{table}: {}", self.line);
+        self.code = CONFIGURATION;
+        self
+    }
+
     /// One helpful line instead of the parser's several.
     pub(crate) fn usage(error: &clap::Error) -> Self {
         Self::new(USAGE, format!("{}; see 'shadowcat --help'", flattened(error)))

@@ -32,11 +32,10 @@ use super::{
 
 /// Runs the link to its end.
 pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
-    let Settings { whole, servers } = settings;
-    if !servers.is_empty() {
-        return Err(Failure::new(USAGE, "HTTP clients in front of servers of a file are not supported yet"));
+    if !settings.servers.is_empty() {
+        return http::run(settings);
     }
-    let args = whole.args;
+    let args = &settings.whole.args;
     let has_command = !args.command.is_empty();
     match (&args.listen.listen, &args.url) {
         (_, None) if !has_command => {
@@ -44,19 +43,12 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
                 "no server: 'shadowcat proxy URL' or 'shadowcat proxy -- COMMAND [ARG…]'; see 'shadowcat proxy --help'";
             Err(Failure::new(USAGE, line))
         }
-        (Some(ListenAddr::Tcp(address)), _) => lines::run(Address::Tcp(*address), args),
-        (Some(ListenAddr::Unix(path)), _) => lines::run(Address::Unix(path.clone()), args),
-        (Some(_), Some(ServerAddr::Socket(target))) => {
-            let line = format!(
-                "HTTP clients in front of {target} are not supported; what speaks on stdin and stdout there is: \
-                 --listen ADDR -- shadowcat proxy {target}"
-            );
-            Err(Failure::new(USAGE, line))
-        }
-        (Some(_), _) => http::run(args),
-        (None, None) => pipe::run(args),
-        (None, Some(ServerAddr::Url(_))) => dial::run(args),
-        (None, Some(ServerAddr::Socket(target))) => socket::run(target.clone(), &args),
+        (Some(ListenAddr::Tcp(address)), _) => lines::run(Address::Tcp(*address), settings.whole.args),
+        (Some(ListenAddr::Unix(path)), _) => lines::run(Address::Unix(path.clone()), settings.whole.args),
+        (Some(_), _) => http::run(settings),
+        (None, None) => pipe::run(settings.whole.args),
+        (None, Some(ServerAddr::Url(_))) => dial::run(settings.whole.args),
+        (None, Some(ServerAddr::Socket(target))) => socket::run(target.clone(), args),
     }
 }
 

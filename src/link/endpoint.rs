@@ -1,19 +1,23 @@
-//! Which request is whose: the paths a listener answers on, and the link behind them.
+//! Which request is whose: the paths a listener answers on, and the links behind them.
 //!
 //! ```text
-//!   /mcp (or --path)    the link, for GET, POST and DELETE
+//!   /mcp (or --path)    the link, for GET, POST and DELETE; with several, each at /NAME/mcp
 //!   /sse  /messages     the link, if asked to: HTTP+SSE of MCP 2024-11-05
 //!   /healthz            us: we run
-//!   /readyz             us: the upstream can be reached, as far as can be told without talking to it
+//!   /readyz             us: the upstreams can be reached, as far as can be told without talking to them
 //!   /.well-known/*      the link, where its upstream is HTTP: clients find their way to log in there
 //! ```
+//!
+//! Links know nothing of each other. What one of them cannot do is answered by its own errors, and the others go on.
 
 mod listening;
 mod reach;
+mod site;
 
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +27,8 @@ use crate::{
     transport::http::{Body, Peer, Request, Response},
 };
 use reach::Reach;
+pub use site::Site;
+use site::{Part, WELL_KNOWN};
 
 /// A link whose downstream is HTTP. A closed set, so an enum.
 #[derive(Debug)]
@@ -38,7 +44,7 @@ pub enum Link {
 #[derive(Debug)]
 pub struct Upstream(Reach);
 
-/// The paths, and the link behind them.
+/// The paths, and the links behind them.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     shared: Arc<Shared>,
@@ -46,10 +52,7 @@ pub struct Endpoint {
 
 #[derive(Debug)]
 struct Shared {
-    path: String,
-    link: Link,
-    /// Whether the two paths of MCP 2024-11-05 are there too.
-    has_legacy_sse: bool,
+    sites: Vec<Site>,
     drain: CancellationToken,
 }
 
@@ -69,113 +72,62 @@ impl Upstream {
     }
 }
 
-impl Link {
-    async fn exchange(&self, request: Request, peer: Peer) -> Response {
-        match self {
-            Self::Mux(mux) => mux.exchange(request, peer).await,
-            Self::Relay(relay, upstream) => upstream.noted(relay.exchange(request).await),
-        }
-    }
-
-    async fn legacy_events(&self, request: Request) -> Option<Response> {
-        match self {
-            Self::Mux(mux) => Some(mux.legacy_events(request, MESSAGES).await),
-            Self::Relay(relay, upstream) => {
-                relay.legacy_events(request, MESSAGES).await.map(|response| upstream.noted(response))
-            }
-        }
-    }
-
-    async fn legacy_message(&self, request: Request) -> Option<Response> {
-        match self {
-            Self::Mux(mux) => Some(mux.legacy_message(request).await),
-            Self::Relay(relay, upstream) => {
-                relay.legacy_message(request).await.map(|response| upstream.noted(response))
-            }
-        }
-    }
-
-    async fn well_known(&self, request: Request) -> Option<Response> {
-        match self {
-            Self::Relay(relay, _) => Some(relay.well_known(request).await),
-            Self::Mux(_) => None,
-        }
-    }
-
-    /// Whether an exchange would get through, told without a message of our own (no probing).
-    async fn is_ready(&self) -> bool {
-        match self {
-            Self::Relay(_, Upstream(reach)) => reach.is_ready().await,
-            Self::Mux(mux) => mux.is_ready(),
-        }
-    }
-}
-
 impl Endpoint {
-    /// Answers MCP requests at `path` through `link`. When `drain` is cancelled, streams that only listen
-    /// are ended, with a hint when to come back.
+    /// Answers MCP requests through these links, each at its own paths. When `drain` is cancelled, streams that only
+    /// listen are ended, with a hint when to come back.
     #[must_use]
-    pub fn new(path: String, link: Link, drain: CancellationToken) -> Self {
-        Self { shared: Arc::new(Shared { path, link, has_legacy_sse: false, drain }) }
+    pub fn new(sites: Vec<Site>, drain: CancellationToken) -> Self {
+        Self { shared: Arc::new(Shared { sites, drain }) }
     }
 
-    /// Answers HTTP+SSE (MCP 2024-11-05) at `/sse` and `/messages` too; a relay must be
-    /// [made for it](Relay::with_two_endpoints).
+    /// The links, and where they are.
     #[must_use]
-    pub fn with_legacy_sse(self) -> Self {
-        let Shared { path, link, drain, .. } = match Arc::try_unwrap(self.shared) {
-            Ok(shared) => shared,
-            // Somebody serves with it already; what is agreed on stays.
-            Err(shared) => return Self { shared },
-        };
-        Self { shared: Arc::new(Shared { path, link, has_legacy_sse: true, drain }) }
+    pub fn sites(&self) -> &[Site] {
+        &self.shared.sites
     }
 
-    /// Ends what the link started, once nothing is served any more.
+    /// Ends what the links started, once nothing is served any more. Waits for all, whatever becomes of one.
     ///
     /// # Errors
     ///
-    /// If the keeper of the children failed.
+    /// If the keeper of a link's children failed; the first of several.
     pub async fn close(&self) -> io::Result<()> {
-        match &self.shared.link {
-            Link::Mux(mux) => mux.close().await,
-            Link::Relay(..) => Ok(()),
-        }
+        join_all(self.shared.sites.iter().map(Site::close)).await.into_iter().collect()
     }
 
     /// Whoever waits for [`close`](Self::close) is in a hurry.
     pub fn hurry(&self) {
-        match &self.shared.link {
-            Link::Mux(mux) => mux.hurry(),
-            Link::Relay(..) => {}
-        }
+        self.shared.sites.iter().for_each(Site::hurry);
     }
 
     /// Answers one request.
     pub async fn handle(self, request: Request, peer: Peer) -> Response {
         let shared = &*self.shared;
-        match request.uri().path() {
-            asked if asked == shared.path => shared.mcp(request, peer).await,
-            asked if shared.has_legacy_sse && asked == SSE => shared.legacy_events(request).await,
-            asked if shared.has_legacy_sse && asked == MESSAGES => shared.legacy_message(request).await,
+        let asked = request.uri().path();
+        match shared.sites.iter().find_map(|site| Some((site, site.part(asked)?))) {
+            Some((site, Part::Mcp)) => return shared.mcp(site, request, peer).await,
+            Some((site, Part::Events)) => return shared.legacy_events(site, request).await,
+            Some((site, Part::Messages)) => {
+                return site.legacy_message(request).await.unwrap_or_else(|| shared.nothing_here());
+            }
+            None => {}
+        }
+        match asked {
             HEALTH | READY if !matches!(*request.method(), Method::GET | Method::HEAD) => not_allowed("GET, HEAD"),
             HEALTH => plain(StatusCode::OK, "ok\n"),
             READY => shared.readiness().await,
-            asked if asked.starts_with("/.well-known/") => match shared.link.well_known(request).await {
-                Some(response) => response,
-                None => shared.nothing_here(),
-            },
+            asked if asked.starts_with(WELL_KNOWN) => shared.well_known(request).await,
             _ => shared.nothing_here(),
         }
     }
 }
 
 impl Shared {
-    async fn mcp(&self, request: Request, peer: Peer) -> Response {
+    async fn mcp(&self, site: &Site, request: Request, peer: Peer) -> Response {
         match *request.method() {
             Method::GET | Method::POST | Method::DELETE => {
                 let only_listens = only_listens(&request);
-                let response = self.link.exchange(request, peer).await;
+                let response = site.exchange(request, peer).await;
                 if only_listens { listening::ended_by(self.drain.clone(), response) } else { response }
             }
             Method::OPTIONS => {
@@ -188,30 +140,44 @@ impl Shared {
         }
     }
 
-    async fn legacy_events(&self, request: Request) -> Response {
-        match self.link.legacy_events(request).await {
+    async fn legacy_events(&self, site: &Site, request: Request) -> Response {
+        match site.legacy_events(request).await {
             Some(response) => listening::ended_by(self.drain.clone(), response),
             None => self.nothing_here(),
         }
     }
 
-    async fn legacy_message(&self, request: Request) -> Response {
-        self.link.legacy_message(request).await.unwrap_or_else(|| self.nothing_here())
+    async fn well_known(&self, request: Request) -> Response {
+        let Some(site) = self.sites.iter().find(|site| site.is_described_at(request.uri().path())) else {
+            return self.nothing_here();
+        };
+        site.well_known(request).await.unwrap_or_else(|| self.nothing_here())
     }
 
     async fn readiness(&self) -> Response {
         if self.drain.is_cancelled() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
         }
-        if self.link.is_ready().await {
-            plain(StatusCode::OK, "ready\n")
-        } else {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the upstream cannot be reached\n")
+        let ready = join_all(self.sites.iter().map(Site::is_ready)).await;
+        let lacking = self.sites.iter().zip(ready).filter(|(_, is_ready)| !is_ready);
+        let lacking: Vec<&str> = lacking.map(|(site, _)| site.name().unwrap_or_default()).collect();
+        match lacking[..] {
+            [] => plain(StatusCode::OK, "ready\n"),
+            [""] => plain(StatusCode::SERVICE_UNAVAILABLE, "the upstream cannot be reached\n"),
+            _ => {
+                let line = format!("cannot be reached: {}\n", lacking.join(", "));
+                plain(StatusCode::SERVICE_UNAVAILABLE, line)
+            }
         }
     }
 
+    /// Says what to do, and of several no names: those are for whoever was told them.
     fn nothing_here(&self) -> Response {
-        plain(StatusCode::NOT_FOUND, format!("nothing here; the MCP endpoint is {}\n", self.path))
+        let line = match &self.sites[..] {
+            [only] => format!("nothing here; the MCP endpoint is {}\n", only.path()),
+            _ => format!("nothing here; an MCP endpoint is /NAME{MCP}, with the name of its server\n"),
+        };
+        plain(StatusCode::NOT_FOUND, line)
     }
 }
 
@@ -225,8 +191,8 @@ fn only_listens(request: &Request) -> bool {
 
 const HEALTH: &str = "/healthz";
 const READY: &str = "/readyz";
-const SSE: &str = "/sse";
-const MESSAGES: &str = "/messages";
+/// The last segment of an endpoint's path, and the whole path of the only one.
+pub const MCP: &str = "/mcp";
 /// Paths that say only how we are: whoever watches us need not have a token.
 pub const OPEN_PATHS: &[&str] = &[HEALTH, READY];
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";

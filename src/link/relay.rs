@@ -101,6 +101,12 @@ impl Relay {
         Ok(Self { references: Some(References::new()?), ..self })
     }
 
+    /// The path of the upstream's endpoint.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.client.url().path()
+    }
+
     /// Passes one exchange on to the upstream's endpoint. A query is added to the endpoint's own.
     ///
     /// # Cancel safety
@@ -117,7 +123,7 @@ impl Relay {
     /// # Cancel safety
     ///
     /// As [`exchange`](Self::exchange); dropping the answer's body closes the upstream's stream (rule L4).
-    pub async fn legacy_events(&self, request: Request, messages: &'static str) -> Option<Response> {
+    pub async fn legacy_events(&self, request: Request, messages: &str) -> Option<Response> {
         let references = self.references.clone()?;
         if request.method() != Method::GET {
             return Some(refusal(&Reason::MethodNotAllowed { allowed: "GET" }));

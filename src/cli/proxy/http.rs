@@ -12,7 +12,7 @@ use futures::future::{Either, select};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shadowcat::{
     link::{
-        endpoint::{self, Endpoint, Link},
+        endpoint::{self, Endpoint, Link, Site},
         mux::{Mux, MuxOptions},
         relay::{self, Relay},
     },
@@ -28,10 +28,19 @@ use super::{
     stopping::{Signals, Told, announce, serve_until_stopped},
 };
 use crate::cli::{
-    args::{ProxyArgs, frame_limits},
-    exit::{Failure, RUNTIME},
+    args::{ProxyArgs, frame_limits, server::ServerAddr},
+    config::Settings,
+    exit::{Failure, RUNTIME, USAGE},
 };
 use listener::Plan;
+
+/// A server, and how clients find it.
+struct Behind {
+    /// Its name in the file, if clients find it by that.
+    name: Option<String>,
+    has_legacy_sse: bool,
+    upstream: Upstream,
+}
 
 /// What is on the other side.
 enum Upstream {
@@ -40,40 +49,78 @@ enum Upstream {
 }
 
 /// Serves until told to stop.
-pub(crate) fn run(mut args: ProxyArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    let Settings { whole, servers } = settings;
+    let args = whole.args;
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let resources = super::resources(&args)?;
     let mut plan = Plan::new(&args.listen, args.drain_timeout)?;
     plan.config.resources = resources.clone();
-    let upstream = match command::take(&mut args) {
-        Some(server) => {
-            let options = mux_options(&args, &server, resources)?;
-            Upstream::Command(server, options)
-        }
-        None => Upstream::Url(relay(&args, resources)?),
+    let behind = if servers.is_empty() {
+        vec![Behind::new(None, args, resources)?]
+    } else {
+        let named = servers.into_iter().map(|server| (server.name.unwrap_or_default(), server.args));
+        let behind = named.map(|(name, args)| {
+            let of = format!("servers.{name}");
+            Behind::new(Some(name), args, resources.clone()).map_err(|failure| failure.of(&of))
+        });
+        behind.collect::<Result<_, _>>()?
     };
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
-    let served = runtime.block_on(served(plan, upstream, &log, format));
+    let served = runtime.block_on(served(plan, behind, &log, format));
     runtime.shutdown_background();
     log.finish();
     served.map(|()| ExitCode::SUCCESS).map_err(|failure| failure.with_format(format))
 }
 
-async fn served(plan: Plan, upstream: Upstream, log: &Log, format: LogFormat) -> Result<(), Failure> {
-    let link = match upstream {
-        Upstream::Url(link) => link,
-        Upstream::Command(server, options) => {
-            let keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
-            Link::Mux(Mux::new(server.command, keeper, log.server_lines(server.name), options))
+impl Behind {
+    fn new(name: Option<String>, mut args: ProxyArgs, resources: Resources) -> Result<Self, Failure> {
+        if let Some(ServerAddr::Socket(target)) = &args.url {
+            let line = format!(
+                "HTTP clients in front of {target} are not supported; what speaks on stdin and stdout there is: \
+                 --listen ADDR -- shadowcat proxy {target}"
+            );
+            return Err(Failure::new(USAGE, line));
         }
-    };
-    // Behind the keeper, so that children are given the limit that we were.
+        let has_legacy_sse = args.listen.legacy_sse;
+        let upstream = match command::take(&mut args) {
+            Some(mut server) => {
+                if let Some(name) = &name {
+                    server.name.clone_from(name);
+                }
+                let options = mux_options(&args, &server, resources)?;
+                Upstream::Command(server, options)
+            }
+            None => Upstream::Url(relay(&args, resources)?),
+        };
+        Ok(Self { name, has_legacy_sse, upstream })
+    }
+
+    /// Starts what it needs: a keeper of its own, so that no server's children depend on another's.
+    fn site(self, path: &str, log: &Log) -> Result<Site, Failure> {
+        let link = match self.upstream {
+            Upstream::Url(link) => link,
+            Upstream::Command(server, options) => {
+                let keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
+                Link::Mux(Mux::new(server.command, keeper, log.server_lines(server.name), options))
+            }
+        };
+        let site = match self.name {
+            Some(name) => Site::named(name, link),
+            None => Site::new(path.to_owned(), link),
+        };
+        Ok(if self.has_legacy_sse { site.with_legacy_sse() } else { site })
+    }
+}
+
+async fn served(plan: Plan, behind: Vec<Behind>, log: &Log, format: LogFormat) -> Result<(), Failure> {
+    let Plan { address, path, config, scheme } = plan;
+    let sites: Vec<Site> = behind.into_iter().map(|behind| behind.site(&path, log)).collect::<Result<_, _>>()?;
+    // Behind the keepers, so that children are given the limit that we were.
     raise_descriptor_limit();
     let drain = CancellationToken::new();
-    let Plan { address, path, config, scheme, has_legacy_sse } = plan;
-    let endpoint = Endpoint::new(path.clone(), link, drain.clone());
-    let endpoint = if has_legacy_sse { endpoint.with_legacy_sse() } else { endpoint };
+    let endpoint = Endpoint::new(sites, drain.clone());
     // Before anybody can know that we are here, so that a signal always finds us listening to it.
     let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
     let listener = Listener::bind(&address, config)
@@ -83,7 +130,10 @@ async fn served(plan: Plan, upstream: Upstream, log: &Log, format: LogFormat) ->
     if let Some(warning) = listener::warning(bound, scheme) {
         announce(&warning, "WARN", format);
     }
-    announce(&format!("listening on {}", listener::url(&address, bound, scheme, &path)), "INFO", format);
+    for site in endpoint.sites() {
+        let url = listener::url(&address, bound, scheme, site.path());
+        announce(&format!("listening on {url}"), "INFO", format);
+    }
     let handler = endpoint.clone();
     let serving = listener.serve(move |request, peer| handler.clone().handle(request, peer), drain.clone());
     if serve_until_stopped(serving, &drain, &mut signals).await == Told::Twice {

@@ -74,7 +74,7 @@ pub(super) struct Named {
 /// A stream up to its first event.
 struct Opening {
     references: References,
-    messages: &'static str,
+    messages: Box<str>,
     /// The URL of the stream.
     base: Uri,
     decoder: SseDecoder,
@@ -85,9 +85,12 @@ struct Opening {
 
 impl Named {
     /// `base` is where the stream comes from, `messages` the path that clients post to.
-    pub(super) fn new(body: Body, references: References, messages: &'static str, base: Uri, limits: Limits) -> Self {
+    pub(super) fn new(body: Body, references: References, messages: &str, base: Uri, limits: Limits) -> Self {
         let (decoder, table, held) = (SseDecoder::new(limits), EventTable::new(), BytesMut::new());
-        Self { body, opening: Some(Box::new(Opening { references, messages, base, decoder, table, held })) }
+        Self {
+            body,
+            opening: Some(Box::new(Opening { references, messages: messages.into(), base, decoder, table, held })),
+        }
     }
 }
 
@@ -119,7 +122,7 @@ impl Opening {
         let place = place.ok_or("it is not on one line")?;
         let told = std::str::from_utf8(data).map_err(|_| "it is no URL")?;
         let target = locate(&self.base, told)?;
-        Ok((place, self.references.reference(self.messages, &target)))
+        Ok((place, self.references.reference(&self.messages, &target)))
     }
 
     /// What is held, with the URI exchanged (a named copy).

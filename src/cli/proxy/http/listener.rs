@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use shadowcat::{
-    link::endpoint::OPEN_PATHS,
+    link::endpoint::{MCP, OPEN_PATHS},
     transport::{
         http::{
             guard::{Guard, Place, Token},
@@ -25,7 +25,6 @@ pub(super) struct Plan {
     pub(super) path: String,
     pub(super) config: Config,
     pub(super) scheme: Scheme,
-    pub(super) has_legacy_sse: bool,
 }
 
 /// How clients reach us.
@@ -56,8 +55,8 @@ impl Plan {
         config.max_connections = args.max_connections.unwrap_or(config.max_connections);
         config.drain_timeout = drain.unwrap_or(config.drain_timeout);
         let scheme = if config.tls.is_some() { Scheme::Https } else { Scheme::Http };
-        let path = args.path.clone().unwrap_or_else(|| "/mcp".to_owned());
-        Ok(Self { address, path, config, scheme, has_legacy_sse: args.legacy_sse })
+        let path = args.path.clone().unwrap_or_else(|| MCP.to_owned());
+        Ok(Self { address, path, config, scheme })
     }
 }
 
