@@ -13,7 +13,7 @@ use source::Source;
 
 type Rule = fn(&[Source]) -> Vec<String>;
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     crates_are_named_in_their_place,
     modules_point_left,
     only_link_sees_both_sides,
@@ -23,6 +23,7 @@ const RULES: [Rule; 9] = [
     nothing_is_left_over,
     fuzz_targets_are_whole,
     machines_stay_out,
+    promises_name_their_tests,
 ];
 
 #[test]
@@ -259,6 +260,28 @@ fn machines_stay_out(tree: &[Source]) -> Vec<String> {
     complaints
 }
 
+/// In SECURITY.md, each promise names tests, as `tests/file.rs::name`, and each test that is named is there.
+fn promises_name_their_tests(tree: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let Some(security) = tree.iter().find(|file| file.path == "SECURITY.md") else { return complaints };
+    let promised = security.text.split("## What is promised").nth(1).and_then(|text| text.split("\n## ").next());
+    for promise in promised.unwrap_or_default().split("\n- **").skip(1) {
+        let title = promise.split("**").next().unwrap_or_default();
+        let named: Vec<(&str, &str)> = promise.split('`').filter_map(|name| name.split_once(".rs::")).collect();
+        if named.is_empty() {
+            complaints.push(format!("SECURITY.md: {title:?} names no test: write one, or take the promise out"));
+        }
+        for (path, name) in named {
+            let is_there =
+                |file: &Source| file.path == format!("{path}.rs") && file.code.contains(&format!("fn {name}("));
+            if !tree.iter().any(is_there) {
+                complaints.push(format!("SECURITY.md: {title:?} names {path}.rs::{name}, which is not there"));
+            }
+        }
+    }
+    complaints
+}
+
 /// Complaints about each place where `file` names one of `names`, or something inside it.
 fn complain(file: &Source, names: &[&str], because: &str) -> Vec<String> {
     let mentions = file.mentions();
@@ -315,7 +338,7 @@ fn judged(rule: Rule, path: &str, text: &str) -> usize {
 #[test]
 fn each_rule_can_fail() {
     let long = "    x();\n".repeat(71);
-    let cases: [(Rule, &str, &str, usize); 22] = [
+    let cases: [(Rule, &str, &str, usize); 24] = [
         (crates_are_named_in_their_place, "src/link/pipe.rs", "use simd_json::Tape;", 1),
         (crates_are_named_in_their_place, "codecs/src/envelope/tape.rs", "use simd_json::Tape;", 0),
         (crates_are_named_in_their_place, "codecs/src/line.rs", "fn f() { tokio::spawn(()) }", 1),
@@ -338,6 +361,13 @@ fn each_rule_can_fail() {
         (fuzz_targets_are_whole, "fuzz/fuzz_targets/sse.rs", "//! x", 1),
         (machines_stay_out, "docs/a.md", concat!("see /wo", "rk/notes"), 1),
         (machines_stay_out, "docs/a.md", "see docs/notes", 0),
+        (
+            promises_name_their_tests,
+            "SECURITY.md",
+            "## What is promised\n\n- **All.** `tests/a.rs::b`\n- **More.** x\n",
+            2,
+        ),
+        (promises_name_their_tests, "SECURITY.md", "## What is promised\n\n## Else\n- **Not here.** x\n", 0),
     ];
     for (index, (rule, path, text, expected)) in cases.into_iter().enumerate() {
         assert_eq!(judged(rule, path, text), expected, "case {index}: {path}: {text}");
