@@ -99,35 +99,34 @@ impl std::ops::DerefMut for Lanes<'_> {
     }
 }
 
-/// Waits until a lane has something to read, or room for what it has not sent; sends that. Returns which can be read.
+/// Waits until a lane has something to read, or took some of what was not sent; at most until `until`. Tells in
+/// `ready` which can be read.
 pub fn wait(lanes: &mut [Lane], ready: &mut Vec<usize>, until: Instant) -> io::Result<()> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() || process::is_stopped() {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
-    }
     ready.clear();
-    let mut fds = Vec::with_capacity(2 * lanes.len());
-    let mut any_unsent = false;
-    for lane in lanes.iter() {
-        fds.push(PollFd::from_borrowed_fd(lane.reader(), PollFlags::IN));
-        any_unsent |= lane.has_unsent();
-    }
-    if any_unsent {
+    let has_unsent = lanes.iter().any(Lane::has_unsent);
+    let readers = lanes.iter().map(|lane| PollFd::from_borrowed_fd(lane.reader(), PollFlags::IN));
+    let mut fds: Vec<_> = readers.collect();
+    if has_unsent {
         let writers = lanes.iter().filter(|lane| lane.has_unsent());
         fds.extend(writers.map(|lane| PollFd::from_borrowed_fd(lane.writer(), PollFlags::OUT)));
     }
-    let timeout = Timespec { tv_sec: left.as_secs().min(1) as i64, tv_nsec: left.subsec_nanos().into() };
-    match poll(&mut fds, Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || process::is_stopped() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+        }
+        // Short enough to notice a signal that came just before.
+        let left = left.min(Duration::from_millis(500));
+        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => break,
+            Err(error) => return Err(error.into()),
+        }
     }
-    ready.extend(
-        fds[..lanes.len()].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(index, _)| index),
-    );
-    for lane in lanes.iter_mut().filter(|lane| lane.has_unsent()) {
-        lane.flush()?;
-    }
-    Ok(())
+    let can_read = fds[..lanes.len()].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty());
+    ready.extend(can_read.map(|(index, _)| index));
+    lanes.iter_mut().filter(|lane| lane.has_unsent()).try_for_each(Lane::flush)
 }
 
 /// Sends a request and waits for its answer, and for the end of the exchange.

@@ -9,6 +9,7 @@ pub struct Head {
     pub len: usize,
     /// Of a request.
     pub method: String,
+    pub path: String,
     /// Of a response.
     pub status: u16,
     pub body: BodyKind,
@@ -36,7 +37,8 @@ impl Head {
         let mut request = httparse::Request::new(&mut headers);
         let httparse::Status::Complete(len) = request.parse(text).map_err(io::Error::other)? else { return Ok(None) };
         let method = request.method.unwrap_or_default().to_owned();
-        let mut head = Self { len, method, ..Self::default() };
+        let path = request.path.unwrap_or_default().to_owned();
+        let mut head = Self { len, method, path, ..Self::default() };
         head.read(request.headers);
         Ok(Some(head))
     }

@@ -106,7 +106,19 @@ pub struct Lane {
 #[derive(Debug)]
 enum Framing {
     Lines,
-    Http { front: Front, exchange: Option<(Head, Body)>, joined: Vec<u8>, scanned: usize },
+    Http(Box<Exchanges>),
+}
+
+/// HTTP exchanges, one after another.
+#[derive(Debug)]
+struct Exchanges {
+    front: Front,
+    /// What is being answered.
+    exchange: Option<(Head, Body)>,
+    /// Of its body, what is not used yet.
+    joined: Vec<u8>,
+    /// Of `joined`, what is known to hold no end of an event: `scanned <= joined.len()`.
+    scanned: usize,
 }
 
 /// What every request to an HTTP front says.
@@ -129,7 +141,7 @@ impl Lane {
     pub fn http(stream: TcpStream, front: Front) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        let framing = Framing::Http { front, exchange: None, joined: Vec::new(), scanned: 0 };
+        let framing = Framing::Http(Box::new(Exchanges { front, exchange: None, joined: Vec::new(), scanned: 0 }));
         Ok(Self::new(OwnedFd::from(stream.try_clone()?).into(), OwnedFd::from(stream).into(), framing))
     }
 
@@ -138,7 +150,7 @@ impl Lane {
     }
 
     pub fn is_http(&self) -> bool {
-        matches!(self.framing, Framing::Http { .. })
+        matches!(self.framing, Framing::Http(_))
     }
 
     /// Queues a message; `flush` sends it.
@@ -149,8 +161,8 @@ impl Lane {
                 out.extend_from_slice(message);
                 out.push(b'\n');
             }
-            Framing::Http { front, .. } => {
-                front.head("POST", "content-type: application/json\r\n", message.len(), out);
+            Framing::Http(exchanges) => {
+                exchanges.front.head("POST", "content-type: application/json\r\n", message.len(), out);
                 out.extend_from_slice(message);
             }
         }
@@ -158,8 +170,8 @@ impl Lane {
 
     /// Queues a GET or a DELETE.
     pub fn queue_method(&mut self, method: &str) {
-        if let Framing::Http { front, .. } = &self.framing {
-            front.head(method, "", 0, &mut self.outbox.buf);
+        if let Framing::Http(exchanges) = &self.framing {
+            exchanges.front.head(method, "", 0, &mut self.outbox.buf);
         }
     }
 
@@ -193,7 +205,8 @@ impl Lane {
                     each(Got::Message(line));
                 }
             }
-            Framing::Http { exchange, joined, scanned, .. } => {
+            Framing::Http(exchanges) => {
+                let Exchanges { exchange, joined, scanned, .. } = &mut **exchanges;
                 while advance(inbox, exchange, joined, scanned, each)? {}
                 if is_over && matches!(exchange, Some((_, Body::UntilClose))) {
                     end(exchange, joined, each);

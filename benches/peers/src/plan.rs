@@ -134,7 +134,8 @@ impl Run<'_> {
     }
 
     fn loads(&mut self, place: &Place, kinds: &[Kind]) -> io::Result<()> {
-        let mut seats: Vec<_> = kinds.iter().map(|kind| Seat { kind: *kind, running: None, failures: 0 }).collect();
+        let mut seats: Vec<_> =
+            kinds.iter().map(|kind| Seat { kind: *kind, running: None, failures: 0, is_absent: false }).collect();
         let done = self.rounds(place, &mut seats);
         for seat in seats {
             if let Some(running) = seat.running {
@@ -171,7 +172,7 @@ impl Run<'_> {
         if process::is_stopped() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped"));
         }
-        if seat.failures >= MAX_FAILURES {
+        if seat.is_absent || seat.failures >= MAX_FAILURES {
             return Ok(());
         }
         let record = Record { round, ..place.record(turn.name(), seat.kind) };
@@ -179,9 +180,10 @@ impl Run<'_> {
             match Running::start(seat.kind, place.link, &place.site, place.proxy) {
                 Ok(running) => seat.running = Some(running),
                 Err(error) => {
-                    seat.failures = MAX_FAILURES;
+                    seat.is_absent = true;
                     println!("        {} does not start: {error}", seat.kind.name());
-                    return self.journal.write(&Record { text: error.to_string(), errors: 1, ..record });
+                    let text = format!("does not start: {error}");
+                    return self.journal.write(&Record { text, errors: 1, sent: 1, size: turn.size(), ..record });
                 }
             }
         }
@@ -232,7 +234,10 @@ impl Place {
 struct Seat {
     kind: Kind,
     running: Option<Running>,
+    /// With the present kind of load.
     failures: usize,
+    /// It did not start, and is not asked again on this link.
+    is_absent: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -251,6 +256,13 @@ impl Turn {
             Self::Latency(_) => "latency",
             Self::Throughput(_) => "throughput",
             Self::Notify => "notify",
+        }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::Latency(size) | Self::Throughput(size) => size,
+            Self::Notify => 0,
         }
     }
 

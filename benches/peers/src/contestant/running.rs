@@ -43,7 +43,7 @@ impl Running {
             return Ok(Self { kind, client, child: None, proxies, start: Duration::ZERO, words });
         };
         let begun = Instant::now();
-        let child = spawn(kind, link, &start, cpu)?;
+        let child = spawn(kind, link, &start, site, cpu)?;
         Self::open(kind, child, start, begun)
     }
 
@@ -109,12 +109,14 @@ impl Running {
     }
 }
 
-fn spawn(kind: Kind, link: Link, start: &Start, cpu: Option<usize>) -> io::Result<Child> {
+fn spawn(kind: Kind, link: Link, start: &Start, site: &Site, cpu: Option<usize>) -> io::Result<Child> {
     let [program, arguments @ ..] = &start.words[..] else { return Err(io::Error::other("no command")) };
     let folder = machine::target().join("logs");
     fs::create_dir_all(&folder)?;
     let log = File::create(folder.join(format!("{}-{}.log", link.name(), kind.name())))?;
     let mut command = Command::new(program);
+    // `mcp-remote` keeps what it learns about servers.
+    command.env("MCP_REMOTE_CONFIG_DIR", &site.folder);
     command.args(arguments).stderr(log.try_clone()?).process_group(0);
     if start.front.is_some() {
         command.stdin(Stdio::null()).stdout(log);

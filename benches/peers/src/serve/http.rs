@@ -115,6 +115,10 @@ impl Connection {
         };
         if let Some((head, _, message)) = self.request.take_if(|(_, body, _)| *body == Body::Done) {
             match head.method.as_str() {
+                // Some ask for authorization servers first.
+                _ if head.path != "/mcp" => {
+                    self.out.extend_from_slice(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+                }
                 "POST" => post(&message, &mut self.out),
                 "GET" => self.out.extend_from_slice(EVENTS),
                 _ => self.out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
