@@ -15,6 +15,7 @@ mod asked;
 mod headers;
 mod public;
 mod two_endpoints;
+mod watched;
 
 use std::{fmt, pin::pin};
 

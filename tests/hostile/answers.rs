@@ -228,7 +228,7 @@ const ROWS: &[Row] = &[
                 to.write_all(b"\n\n")
             })
         },
-        relay: "broken",
+        relay: "200 whole",
         dial: "result",
     },
     Row {

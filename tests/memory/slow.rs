@@ -49,7 +49,7 @@ fn readers_of_a_shared_child_that_do_not_read() {
     proxy.begin();
     let neighbour = Neighbour::start(move || echo(address));
     let flood = run("7", r#"{"flood":128}"#).token("1").modern();
-    let readers: Vec<Response> = (0..amount(20, 100)).map(|_| reluctant(&flood, address)).collect();
+    let readers: Vec<Response> = (0..amount(8, 100)).map(|_| reluctant(&flood, address)).collect();
     // Each is cut off, which is seen at the end of what was sent before.
     for mut reader in readers {
         assert!(reader.read_all().is_err(), "it was not cut off");

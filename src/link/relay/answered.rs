@@ -15,10 +15,12 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use shadowcat_codecs::{
     FrameError, Limits,
     envelope::{Envelope, EnvelopeError, EnvelopeScan},
-    sse::{EventTable, SseDecoder},
 };
 
-use super::HeaderCheck;
+use super::{
+    HeaderCheck,
+    watched::{Part, Watched},
+};
 use crate::transport::http::{Incoming, body::BodyError};
 
 /// The body.
@@ -43,7 +45,7 @@ pub(super) enum Seen {
     /// One message.
     Json(Box<Messages>),
     /// A stream of events, each a message.
-    Events(Box<Messages>, Box<SseDecoder>, EventTable),
+    Events(Box<Messages>, Watched),
 }
 
 /// Looks at messages and counts.
@@ -66,6 +68,20 @@ impl Messages {
         if let Some(scan) = &mut self.scan {
             let envelope = scan.read_whole(message);
             self.conclude(envelope, message.len() as u64);
+        }
+    }
+
+    /// Some of a message.
+    fn read(&mut self, piece: &[u8]) {
+        if let Some(scan) = &mut self.scan {
+            scan.feed(piece);
+        }
+    }
+
+    /// What was read is no message.
+    fn forget(&mut self) {
+        if let Some(scan) = &mut self.scan {
+            scan.reset();
         }
     }
 
@@ -102,7 +118,7 @@ impl Seen {
     }
 
     pub(super) fn events(check: HeaderCheck, limits: Limits) -> Self {
-        Self::Events(Messages::new(check, limits), Box::new(SseDecoder::new(limits)), EventTable::new())
+        Self::Events(Messages::new(check, limits), Watched::new(limits.max_frame_len()))
     }
 
     /// Looks at a piece, the last one or not. `Err`: a message in it is longer than the limit.
@@ -119,25 +135,16 @@ impl Seen {
                 if messages.len > limit as u64 {
                     return Err(FrameError::MessageTooLarge { limit, at: 0 });
                 }
-                if let Some(scan) = &mut messages.scan {
-                    scan.feed(piece);
-                }
+                messages.read(piece);
                 Ok(())
             }
-            Self::Events(messages, decoder, table) => {
-                let mut piece = piece.clone();
-                while let Some(batch) = decoder.push(&mut piece, table)? {
-                    for event in batch.iter() {
-                        // Empty data is no message (rule G7), nor is an event of another type.
-                        let (data, is_message) = (event.data(), event.event() == b"message");
-                        if is_message && !data.is_empty() {
-                            messages.read_whole(data);
-                        }
-                    }
-                    table.recycle(batch);
-                }
-                Ok(())
-            }
+            // Empty data is no message (rule G7), nor is an event of another type.
+            Self::Events(messages, watched) => watched.push(piece, |part| match part {
+                Part::Whole(message) => messages.read_whole(message),
+                Part::Piece(piece) => messages.read(piece),
+                Part::End(len) => messages.finish(len as u64),
+                Part::Nothing => messages.forget(),
+            }),
         }
     }
 
