@@ -131,8 +131,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 4096)]
     pub(crate) max_pending: usize,
 
-    /// How long to wait for answers after the client has ended its input [default: no limit]; with --listen,
-    /// after SIGTERM [default: 10s]
+    /// How long to wait for answers after the client has ended its input, or with --listen, after SIGTERM
+    /// [default: no limit; with --listen, 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
 

@@ -5,6 +5,8 @@
 //! values and no flag can be without its key. What a source says is a [`Given`] with its origin, so that errors and
 //! `config show` can tell who said it.
 
+#[cfg(test)]
+mod documented;
 mod environment;
 mod file;
 mod keys;

@@ -41,6 +41,22 @@ pub(crate) fn whose(id: &str) -> Whose {
     row(id).map_or(Whose::Process, |&(_, _, whose)| whose)
 }
 
+/// What the flag with this id is for, as the documents have it.
+#[cfg(test)]
+pub(crate) fn meant_for(id: &str) -> &'static str {
+    match row(id).map(|(_, needs, _)| needs) {
+        None | Some(Needs::Nothing) => "any",
+        Some(Needs::Command) => "commands",
+        Some(Needs::CommandOrSocket) => "commands, sockets",
+        Some(Needs::Url) => "URLs",
+        Some(Needs::UrlOrSocket) => "URLs, sockets",
+        Some(Needs::Http) => "HTTP clients",
+        Some(Needs::HttpAndCommand) => "HTTP clients, commands",
+        Some(Needs::HttpAndUrl) => "HTTP clients, URLs",
+        Some(Needs::Sessions) => "HTTP clients before commands; lines of JSON",
+    }
+}
+
 fn row(id: &str) -> Option<&'static (&'static str, Needs, Whose)> {
     FLAGS.iter().find(|(of, ..)| *of == id)
 }
@@ -130,6 +146,8 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("env_clear", Needs::Command, Whose::Each),
     ("cwd", Needs::Command, Whose::Own),
     ("max_frame_len", Needs::Nothing, Whose::Each),
+    ("memory_budget", Needs::Nothing, Whose::Process),
+    ("memory_timeout", Needs::Nothing, Whose::Process),
     ("max_pending", Needs::Nothing, Whose::Each),
     ("drain_timeout", Needs::Nothing, Whose::Process),
     ("shutdown_grace", Needs::CommandOrSocket, Whose::Each),

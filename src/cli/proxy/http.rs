@@ -51,7 +51,9 @@ enum Upstream {
 /// Serves until told to stop.
 pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let Settings { whole, servers } = settings;
-    let args = whole.args;
+    let mut args = whole.args;
+    // The budget of all must hold the longest message of each.
+    args.max_frame_len = servers.iter().map(|server| server.args.max_frame_len).max().unwrap_or(args.max_frame_len);
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let resources = super::resources(&args)?;
     let mut plan = Plan::new(&args.listen, args.drain_timeout)?;
