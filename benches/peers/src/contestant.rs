@@ -170,6 +170,8 @@ pub struct Site {
     pub ends_cpu: Option<usize>,
     /// For configuration files.
     pub folder: PathBuf,
+    /// The server on stdio, if it is not the mock one.
+    pub server_words: Option<Vec<String>>,
 }
 
 /// How a contestant is started.
@@ -186,6 +188,9 @@ impl Site {
         let own = std::env::current_exe()?.display().to_string();
         let mut server = vec![own, "serve".to_owned(), "stdio".to_owned()];
         server.extend(self.ends_cpu.iter().flat_map(|cpu| ["--cpu".to_owned(), cpu.to_string()]));
+        if let Some(words) = &self.server_words {
+            server.clone_from(words);
+        }
         let url = format!("http://{}/mcp", self.server);
         let program = kind.program().display().to_string();
         let address = free_address()?;

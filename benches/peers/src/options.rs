@@ -14,7 +14,7 @@ Shadowcat beside its peers, end to end; see benches/peers/README.md.
   --smoke             one short round: does it run
   --links A,B         of pipe, dial, mux, relay [default: all]
   --only A,B          these contestants, by the names that the tables have
-  --parts A,B         of calls, notify, start, sessions, big [default: all]
+  --parts A,B         of calls, notify, start, sessions, big, real [default: all]
   --pin A,B           of one (everything on one core), two (the proxy on another one than the ends), free [default: one,two]
   --rounds N          turns of everybody [default: 7]
   --time MS           how long one turn of one kind of load takes [default: 200]
@@ -57,6 +57,8 @@ pub enum Part {
     Start,
     Sessions,
     Big,
+    /// Behind a server of the official SDKs.
+    Real,
 }
 
 /// What runs where.
@@ -77,12 +79,13 @@ impl Pin {
     }
 }
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("calls", Part::Calls),
     ("notify", Part::Notify),
     ("start", Part::Start),
     ("sessions", Part::Sessions),
     ("big", Part::Big),
+    ("real", Part::Real),
 ];
 
 impl Task {

@@ -1,6 +1,7 @@
 //! What is measured in which order: everybody once, then everybody again, so that a noisy moment is shared.
 
 mod extras;
+mod real;
 
 use std::{
     io,
@@ -122,7 +123,8 @@ impl Run<'_> {
         };
         println!("{:>4} s  {} pinned {}", self.begun.elapsed().as_secs(), link.name(), pin.name());
         let server = Server::start(ends)?;
-        let site = Site { server: server.address, ends_cpu: ends, folder: self.folder.path().to_owned() };
+        let site =
+            Site { server: server.address, ends_cpu: ends, folder: self.folder.path().to_owned(), server_words: None };
         let place = Place { link, pin, site, ends, proxy };
         let kinds: Vec<_> = kinds.iter().copied().filter(|kind| kind.links().contains(&link)).collect();
         let done = self.loads(&place, &kinds).and_then(|()| {

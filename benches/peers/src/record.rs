@@ -60,6 +60,8 @@ pub struct Record {
     #[serde(skip_serializing_if = "is_default")]
     pub p90_us: f64,
     #[serde(skip_serializing_if = "is_default")]
+    pub p95_us: f64,
+    #[serde(skip_serializing_if = "is_default")]
     pub p99_us: f64,
     /// Calls by how long they took: bucket `b` holds those up to 1.05^b ns.
     #[serde(skip_serializing_if = "is_default")]
@@ -99,7 +101,8 @@ impl Record {
             let at = (times.len() * part).div_ceil(1000).saturating_sub(1);
             times.get(at).map_or(0.0, |time| micros(*time))
         };
-        (self.p50_us, self.p90_us, self.p99_us) = (of_thousand(500), of_thousand(900), of_thousand(990));
+        (self.p50_us, self.p90_us) = (of_thousand(500), of_thousand(900));
+        (self.p95_us, self.p99_us) = (of_thousand(950), of_thousand(990));
         self.histogram = histogram(&times);
         (self.sent, self.exact, self.altered) = (outcome.sent, outcome.exact, outcome.altered);
         (self.wrong, self.errors, self.lost) = (outcome.wrong, outcome.errors, outcome.lost);

@@ -35,6 +35,8 @@ server sent. The server and the client are the benchmark's own, and fast. `bench
 what was decided beforehand. Written by the benchmark from `peers/raw.jsonl`; read ratios, not figures.
 ";
 
+const REAL: &str = "\n## A real server\n\nCalls of 100 B on stdio, one at a time, to a server of the official SDK. `altered` is its own spelling, with and without us.\n\n";
+
 fn markdown(data: &Data, folder: &str) -> String {
     let mut out = HEAD.to_owned();
     out.push('\n');
@@ -67,6 +69,8 @@ fn markdown(data: &Data, folder: &str) -> String {
     tables::starts(data, &mut out);
     out.push_str("\n## Idle sessions\n\nEach with its listening stream and one more kept connection. The servers behind the proxies are not counted.\n\n");
     tables::sessions(data, &mut out);
+    out.push_str(REAL);
+    tables::real(data, &mut out);
     out.push_str("\n## One message of 64 MiB\n\n");
     tables::big(data, &mut out);
     ends(data, &mut out);

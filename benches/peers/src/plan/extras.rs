@@ -8,7 +8,7 @@ use std::{
 use super::{Place, Run};
 use crate::{
     client::{self, Client, PATIENCE},
-    contestant::{Kind, running::Running},
+    contestant::{Kind, Link, running::Running},
     lane::Lane,
     load,
     message::{FIRST_ID, Template},
@@ -20,6 +20,9 @@ use crate::{
 impl Run<'_> {
     /// What `--parts` asks for of `start`, `big` and `sessions`.
     pub fn extras(&mut self, place: &Place, kinds: &[Kind]) -> io::Result<()> {
+        if self.options.has(Part::Real) && place.link == Link::Pipe && kinds.contains(&Kind::Shadowcat) {
+            self.real(place)?;
+        }
         for kind in kinds {
             if self.options.has(Part::Start) {
                 self.starts(place, *kind)?;

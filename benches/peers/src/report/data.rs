@@ -33,6 +33,10 @@ pub fn p50(record: &Record) -> Option<f64> {
     (record.p50_us > 0.0).then_some(record.p50_us)
 }
 
+pub fn p95(record: &Record) -> Option<f64> {
+    (record.p95_us > 0.0).then_some(record.p95_us)
+}
+
 /// Answers, or notifications, in a second.
 pub fn rate(record: &Record) -> Option<f64> {
     (record.elapsed_us > 0.0).then(|| answered(record) / record.elapsed_us * 1e6)

@@ -200,6 +200,33 @@ pub fn sessions(data: &Data, out: &mut String) {
     }
 }
 
+pub fn real(data: &Data, out: &mut String) {
+    _ = writeln!(
+        out,
+        "| server | through | p50 µs | p95 | p50, of direct's (quartiles) | p95, of direct's | answers |"
+    );
+    _ = writeln!(out, "|---|---|---:|---:|---:|---:|---|");
+    for server in ["real-node", "real-python"] {
+        let of = |name| data.turns(server, ("pipe", data.first_pin("pipe")), 100, name);
+        for name in ["direct", "shadowcat"] {
+            let turns = of(name);
+            if turns.is_empty() {
+                continue;
+            }
+            let cells = [
+                server.to_owned(),
+                name.to_owned(),
+                figure(turns.median(data::p50)),
+                figure(turns.median(data::p95)),
+                ratio(turns.against(&of("direct"), data::p50)),
+                ratio(turns.against(&of("direct"), data::p95)),
+                turns.verdict(),
+            ];
+            _ = writeln!(out, "| {} |", cells.join(" | "));
+        }
+    }
+}
+
 pub fn big(data: &Data, out: &mut String) {
     _ = writeln!(out, "| link | through | answer | seconds | resident before, MiB | at most, MiB |");
     _ = writeln!(out, "|---|---|---|---:|---:|---:|");

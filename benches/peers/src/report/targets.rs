@@ -243,6 +243,16 @@ fn sessions(data: &Data) -> Vec<Row> {
 /// Of each link: start, the large message, and that notifications arrive.
 fn rest(data: &Data) -> Vec<Row> {
     let mut start = Row::new("start until the first answer, with the server's own, ms", "≤ 15", Goal::AtMost(15.0));
+    let mut real = Row::new("pipe: added to a real server's call, % of it", "< 5 at p50 and p95", Goal::AtMost(5.0));
+    for server in ["real-node", "real-python"] {
+        let of = |name| data.turns(server, ("pipe", data.first_pin("pipe")), 100, name);
+        let quantiles: [(&str, Measure); 2] = [("p50", data::p50), ("p95", data::p95)];
+        for (name, quantile) in quantiles {
+            let ratio = of(OWN).against(&of("direct"), quantile);
+            let name = format!("{} {name}:", server.trim_start_matches("real-"));
+            real.add(name, ratio.map(|ratio| (ratio.median - 1.0) * 100.0));
+        }
+    }
     let mut exact = Row::new("64 MiB arrive exact", "1", Goal::AtLeast(1.0));
     let mut peak = Row::new("64 MiB: most resident, MiB", "≤ 72 (the message + 8)", Goal::AtMost(72.0));
     let mut arrived = Row::new("notifications: exact, in order, before the answer, %", "100", Goal::AtLeast(100.0));
@@ -259,5 +269,5 @@ fn rest(data: &Data) -> Vec<Row> {
         let good = sum(|record| record.exact) - sum(|record| record.disordered) - sum(|record| record.late);
         arrived.add(label(), Some(good / sum(|record| record.sent) * 100.0).filter(|part| part.is_finite()));
     }
-    vec![start, exact, peak, arrived]
+    vec![real, start, exact, peak, arrived]
 }
