@@ -31,6 +31,7 @@ mod parting;
 pub mod pipe;
 mod refused;
 pub mod relay;
+mod server_timing;
 #[cfg(unix)]
 mod signals;
 #[cfg(unix)]

@@ -17,6 +17,7 @@ impl Resources {
     #[must_use]
     pub fn exposed(&self) -> String {
         self.metrics.buffer.set((), self.budget.held());
+        self.metrics.buffer_limit.set((), self.budget.total());
         self.metrics.text()
     }
 }

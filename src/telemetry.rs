@@ -6,6 +6,7 @@
 //! are counted, instead of stopping the server.
 
 pub mod metrics;
+pub mod scrape;
 
 use std::{
     io::{self, IsTerminal as _, Write},

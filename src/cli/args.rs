@@ -1,6 +1,7 @@
 //! What was typed, checked and nothing more.
 
 pub(crate) mod listen;
+pub(crate) mod observe;
 pub(crate) mod scope;
 pub(crate) mod server;
 pub(crate) mod upstream;
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::filter::{Framing, JsonCheck, OnInvalid, Options, Output};
 use listen::ListenArgs;
+use observe::ObserveArgs;
 use server::ServerAddr;
 use upstream::UpstreamArgs;
 
@@ -155,6 +157,9 @@ pub(crate) struct ProxyArgs {
 
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
+
+    #[command(flatten)]
+    pub(crate) observe: ObserveArgs,
 
     #[command(flatten)]
     pub(crate) log: LogArgs,

@@ -11,6 +11,7 @@ mod dial;
 mod http;
 mod lines;
 mod pipe;
+mod scraping;
 mod socket;
 mod stopping;
 

@@ -61,6 +61,7 @@ use self::{
     two_endpoints::Mode,
 };
 use super::{
+    counting::count_error,
     intake::Intake,
     outbox::Outbox,
     pipe::message_log::MessageLog,
@@ -71,6 +72,10 @@ use crate::{
     clock,
     resources::Resources,
     session::{Counts, Reason, Reply, Session, StreamKey, dialed::Dialed},
+    telemetry::metrics::{
+        Flow,
+        labels::{Link, SessionEnd, To},
+    },
     transport::{
         Reader, Writer,
         http::{Client, Incoming, SendError},
@@ -209,6 +214,7 @@ pub async fn run(downstream: (Reader, Writer), client: Client, options: Options)
 
 /// As [`run`], told to stop by `stops`.
 pub(super) async fn serve(downstream: (Reader, Writer), client: Client, options: Options, mut stops: Stops) -> Outcome {
+    let mut open = options.resources.metrics.session(Link::Dial);
     let mut dial = Dial::new(downstream, client, options);
     while dial.phase != Phase::Over {
         // First what is rare: a flood may take all the time there is.
@@ -219,13 +225,22 @@ pub(super) async fn serve(downstream: (Reader, Writer), client: Client, options:
             () = poll_fn(|cx| dial.poll_turn(cx)) => {}
         }
     }
+    open.ends_by(match &dial.cause {
+        Cause::Client => SessionEnd::Client,
+        Cause::Server => SessionEnd::Server,
+        Cause::Stopped => SessionEnd::Stopped,
+        Cause::Unreachable(_) => SessionEnd::Unreachable,
+    });
     Outcome { cause: dial.cause, orphans: dial.orphans, counts: dial.session.counts() }
 }
 
 impl Dial {
     fn new((reader, writer): (Reader, Writer), client: Client, options: Options) -> Self {
         let limits = options.limits;
+        let log = |to| MessageLog::counted(Flow::new(&options.resources.metrics, Link::Dial, to));
         Self {
+            to_server: log(To::Server),
+            to_client: log(To::Client),
             client: Arc::new(client),
             intake: Intake::new(reader, limits),
             outbox: Outbox::new(writer),
@@ -255,8 +270,6 @@ impl Dial {
             room: Room::default(),
             is_reached: false,
             told_unauthorized: false,
-            to_server: MessageLog::default(),
-            to_client: MessageLog::default(),
         }
     }
 
@@ -401,7 +414,7 @@ impl Dial {
         }
         let mut answered = 0;
         while let Some((_, reply)) = self.session.poll_orphan(StreamKey::UPSTREAM, reason) {
-            self.push_reply(&reply);
+            self.push_reply(StreamKey::UPSTREAM, &reply);
             answered += 1;
         }
         answered
@@ -437,12 +450,14 @@ impl Dial {
         for (to, reply) in replies {
             match *to {
                 StreamKey::UPSTREAM => self.answer_server(reply),
-                _ => self.push_reply(reply),
+                _ => self.push_reply(StreamKey::DOWNSTREAM, reply),
             }
         }
     }
 
-    fn push_reply(&mut self, reply: &Reply) {
+    /// Answers the client, in place of the server or about a message of `of`.
+    fn push_reply(&mut self, of: StreamKey, reply: &Reply) {
+        count_error(&self.options.resources.metrics, reply.reason(), of);
         let mut message = BytesMut::with_capacity(256);
         reply.write(&mut message);
         self.outbox.push_line(message.freeze());

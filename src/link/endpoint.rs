@@ -5,6 +5,7 @@
 //!   /sse  /messages     the link, if asked to: HTTP+SSE of MCP 2024-11-05
 //!   /healthz            us: we run
 //!   /readyz             us: the upstreams can be reached, as far as can be told without talking to them
+//!   --metrics /PATH     us: what was counted; behind the token, if there is one
 //!   /.well-known/*      the link, where its upstream is HTTP: clients find their way to log in there
 //! ```
 //!
@@ -23,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{mux::Mux, relay::Relay};
 use crate::{
+    resources::Resources,
     session::mirror::MCP_METHOD,
+    telemetry::scrape,
     transport::http::{Body, Peer, Request, Response},
 };
 use reach::Reach;
@@ -53,6 +56,8 @@ pub struct Endpoint {
 #[derive(Debug)]
 struct Shared {
     sites: Vec<Site>,
+    /// Where the counters are, if anywhere.
+    metrics: Option<(String, Resources)>,
     drain: CancellationToken,
 }
 
@@ -77,13 +82,23 @@ impl Endpoint {
     /// listen are ended, with a hint when to come back.
     #[must_use]
     pub fn new(sites: Vec<Site>, drain: CancellationToken) -> Self {
-        Self { shared: Arc::new(Shared { sites, drain }) }
+        Self { shared: Arc::new(Shared { sites, metrics: None, drain }) }
     }
 
     /// The links, and where they are.
     #[must_use]
     pub fn sites(&self) -> &[Site] {
         &self.shared.sites
+    }
+
+    /// Shows what was counted at `path`, to whoever may use the endpoint.
+    #[must_use]
+    pub fn with_metrics(mut self, path: String, resources: Resources) -> Self {
+        // Where somebody serves with it already, what is agreed on stays.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.metrics = Some((path, resources));
+        }
+        self
     }
 
     /// Ends what the links started, once nothing is served any more. Waits for all, whatever becomes of one.
@@ -115,6 +130,7 @@ impl Endpoint {
         match asked {
             HEALTH | READY if !matches!(*request.method(), Method::GET | Method::HEAD) => not_allowed("GET, HEAD"),
             HEALTH => plain(StatusCode::OK, "ok\n"),
+            asked if shared.shows_metrics_at(asked) => shared.metrics(request.method()),
             READY => shared.readiness().await,
             asked if asked.starts_with(WELL_KNOWN) => shared.well_known(request).await,
             _ => shared.nothing_here(),
@@ -171,6 +187,17 @@ impl Shared {
         }
     }
 
+    fn shows_metrics_at(&self, asked: &str) -> bool {
+        self.metrics.as_ref().is_some_and(|(path, _)| path == asked)
+    }
+
+    fn metrics(&self, method: &Method) -> Response {
+        match &self.metrics {
+            Some((_, resources)) => scrape::answer(method, resources),
+            None => self.nothing_here(),
+        }
+    }
+
     /// Says what to do, and of several no names: those are for whoever was told them.
     fn nothing_here(&self) -> Response {
         let line = match &self.sites[..] {
@@ -195,6 +222,8 @@ const READY: &str = "/readyz";
 pub const MCP: &str = "/mcp";
 /// Paths that say only how we are: whoever watches us need not have a token.
 pub const OPEN_PATHS: &[&str] = &[HEALTH, READY];
+/// Paths of HTTP+SSE (MCP 2024-11-05).
+pub const LEGACY_PATHS: &[&str] = &[site::SSE, site::MESSAGES];
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
 fn not_allowed(methods: &'static str) -> Response {

@@ -19,6 +19,7 @@ mod exchange;
 mod host;
 mod hosts;
 mod lanes;
+mod meter;
 mod owning;
 mod pieces;
 mod sharing;
@@ -51,7 +52,7 @@ use crate::{
     resources::Resources,
     session::{McpSessionId, Reason, restart::Restart},
     supervise::{Command, keeper::Keeper, ladder::Times},
-    telemetry::ServerLines,
+    telemetry::{ServerLines, metrics::labels::Link},
 };
 
 /// HTTP clients in front of children.
@@ -89,6 +90,8 @@ pub struct MuxOptions {
     pub sharing: ChildSharing,
     /// Which children are started again after a crash.
     pub restart: Restart,
+    /// Whether answers say in `Server-Timing` how long they took in here, and at the server.
+    pub server_timing: bool,
     /// What sessions share with the process.
     pub resources: Resources,
 }
@@ -152,6 +155,7 @@ impl MuxOptions {
             header_check: HeaderCheck::Strict,
             sharing: ChildSharing::default(),
             restart: Restart::default(),
+            server_timing: true,
             resources: Resources::default(),
         }
     }
@@ -245,8 +249,9 @@ impl Mux {
         if let Some((received, place)) = new {
             let allowance = self.session_room()?;
             let book = Book::Owned(Box::new(Owning::new(options, endpoint.map(|endpoint| endpoint(id)), now)));
-            let host =
+            let mut host =
                 Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Session(place), allowance);
+            host.session = Some(options.resources.metrics.session(Link::Mux));
             self.tasks.spawn(host.run());
         }
         Ok((id, way.orders))

@@ -17,7 +17,7 @@ mod public;
 mod two_endpoints;
 mod watched;
 
-use std::{fmt, pin::pin};
+use std::{fmt, pin::pin, time::Instant};
 
 use bytes::BytesMut;
 use futures::future::{Either, select};
@@ -27,9 +27,15 @@ use http_body_util::{BodyExt as _, Limited};
 use shadowcat_codecs::Limits;
 use tokio::sync::oneshot;
 
+use super::{counting::count_error, server_timing};
 use crate::{
+    clock,
     resources::Resources,
-    session::{Reason, Reply},
+    session::{Reason, Reply, StreamKey},
+    telemetry::metrics::{
+        Metrics,
+        labels::{Link, MessageKind, TimeoutOf, To},
+    },
     transport::http::{
         Body, Client, Incoming, Request, RequestBody, Response, SendError,
         client::{Waited, is_same_origin},
@@ -68,6 +74,8 @@ pub struct Options {
     pub header_check: HeaderCheck,
     /// How clients name us, if they log in with OAuth.
     pub public_url: Option<Uri>,
+    /// Whether answers do not say in `Server-Timing` how long they took in here, and at the server.
+    pub no_server_timing: bool,
     /// What it shares with the process.
     pub resources: Resources,
 }
@@ -90,6 +98,7 @@ impl Relay {
     /// A relay to the client's upstream.
     #[must_use]
     pub fn new(client: Client, options: Options) -> Self {
+        options.resources.metrics.uses(Link::Relay);
         Self { client, options, references: None }
     }
 
@@ -127,7 +136,7 @@ impl Relay {
     pub async fn legacy_events(&self, request: Request, messages: &str) -> Option<Response> {
         let references = self.references.clone()?;
         if request.method() != Method::GET {
-            return Some(refusal(&Reason::MethodNotAllowed { allowed: "GET" }));
+            return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "GET" }));
         }
         let base = self.asked_url(&request);
         let mut answer = self.pass(request, base.clone(), Place::Endpoint).await;
@@ -136,7 +145,9 @@ impl Relay {
         }
         if let Some(coding) = headers::content_encoding(answer.headers()) {
             let what = format!("its stream is encoded ({coding}), so its endpoint cannot be read");
-            return Some(refusal(&Reason::UpstreamStatus { status: answer.status().as_u16(), what }));
+            return Some(
+                self.refusal(StreamKey::UPSTREAM, &Reason::UpstreamStatus { status: answer.status().as_u16(), what }),
+            );
         }
         answer.headers_mut().remove(header::CONTENT_LENGTH);
         Some(answer.map(|body| Body::boxed(Named::new(body, references, messages, base, self.options.limits))))
@@ -151,11 +162,11 @@ impl Relay {
     pub async fn legacy_message(&self, request: Request) -> Option<Response> {
         let references = self.references.as_ref()?;
         if request.method() != Method::POST {
-            return Some(refusal(&Reason::MethodNotAllowed { allowed: "POST" }));
+            return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "POST" }));
         }
         match references.target(request.uri().query().unwrap_or_default()) {
             Some(target) => Some(self.pass(request, self.client.at(target), Place::Endpoint).await),
-            None => Some(refusal(&Reason::SessionNotFound)),
+            None => Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::SessionNotFound)),
         }
     }
 
@@ -186,33 +197,74 @@ impl Relay {
     }
 
     async fn pass(&self, request: Request, url: Uri, place: Place) -> Response {
+        let begun = now();
         let (parts, body) = request.into_parts();
         let is_message = place == Place::Endpoint && parts.method == Method::POST;
         let (refuse, refused) = oneshot::channel();
         let body = match self.asked(is_message, &parts.headers, body, refuse) {
             Ok(body) => body,
-            Err(reason) => return refusal(&reason),
+            Err(reason) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
         };
         let mut request = http::Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = url;
         *request.headers_mut() = parts.headers;
         headers::clean_request(request.headers_mut());
+        let sent = now();
         let sending = pin!(self.client.send(request));
         let answer = match select(sending, refused).await {
             // What was refused breaks off; why is the better answer.
             Either::Left((Err(error), mut refused)) => match refused.try_recv() {
-                Ok(reason) => return refusal(&reason),
+                Ok(reason) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
                 Err(_) => Err(error),
             },
             Either::Left((answer, _)) => answer,
-            Either::Right((Ok(reason), _)) => return refusal(&reason),
+            Either::Right((Ok(reason), _)) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
             Either::Right((Err(_), sending)) => sending.await,
         };
         match answer {
+            Ok(answer) if is_message => {
+                let heard = now();
+                let mut answer = self.answered(place, answer);
+                self.time(&mut answer, [begun, sent, heard]);
+                answer
+            }
             Ok(answer) => self.answered(place, answer),
-            Err(error) => unanswered(&error),
+            Err(error) => self.unanswered(&error),
         }
+    }
+
+    /// Counts how long an exchange took, to its answer's headers, and says so in them.
+    fn time(&self, answer: &mut Response, [begun, sent, heard]: [Instant; 3]) {
+        let since = |later: Instant, earlier| later.saturating_duration_since(earlier);
+        let (inward, server, outward) = (since(sent, begun), since(heard, sent), since(now(), heard));
+        let metrics = self.metrics();
+        metrics.inside.observe((Link::Relay, To::Server), inward, 1);
+        metrics.server.observe((Link::Relay,), server, 1);
+        metrics.inside.observe((Link::Relay, To::Client), outward, 1);
+        if !self.options.no_server_timing {
+            server_timing::add(answer.headers_mut(), inward + outward, server);
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.options.resources.metrics
+    }
+
+    /// An error of ours, about a message of `of` or in place of an answer.
+    fn refusal(&self, of: StreamKey, reason: &Reason) -> Response {
+        count_error(self.metrics(), reason, of);
+        refusal(reason)
+    }
+
+    /// An answer of ours, because there is none of the upstream's.
+    fn unanswered(&self, error: &SendError) -> Response {
+        tracing::warn!(%error, "no answer from the server");
+        if let SendError::Timeout { waited, .. } = error {
+            let what = if *waited == Waited::Answer { TimeoutOf::Response } else { TimeoutOf::Connect };
+            self.metrics().timeouts.add((what,), 1);
+        }
+        self.refusal(StreamKey::UPSTREAM, &unanswered(error))
     }
 
     /// The request's body, watched if it is a message.
@@ -238,7 +290,10 @@ impl Relay {
             }
             check = HeaderCheck::Off;
         }
-        Ok(Body::boxed(Asked::new(body, check, self.options.limits, headers, refuse)))
+        if is_message && check == HeaderCheck::Off {
+            asked::count(self.metrics(), MessageKind::Unseen, body.size_hint().lower());
+        }
+        Ok(Body::boxed(Asked::new(body, check, (self.options.limits, self.metrics()), headers, refuse)))
     }
 
     fn answered(&self, place: Place, answer: http::Response<Incoming>) -> Response {
@@ -257,16 +312,17 @@ impl Relay {
         let is_plain = place == Place::Endpoint && headers::content_encoding(&parts.headers).is_none();
         let seen = match media_type {
             media_type if is_plain && media_type.eq_ignore_ascii_case("text/event-stream") => {
-                Seen::events(header_check, limits)
+                Seen::events(header_check, limits, self.metrics())
             }
             media_type if is_plain && media_type.eq_ignore_ascii_case("application/json") => {
                 let (len, limit) = (body.size_hint().lower(), limits.max_frame_len());
                 if len > limit as u64 {
                     tracing::warn!(len, limit, "the server's answer is longer than the limit");
                     let what = format!("its message of {len} bytes is longer than the limit of {limit} bytes");
-                    return refusal(&Reason::UpstreamStatus { status: parts.status.as_u16(), what });
+                    return self
+                        .refusal(StreamKey::UPSTREAM, &Reason::UpstreamStatus { status: parts.status.as_u16(), what });
                 }
-                Seen::json(header_check, limits)
+                Seen::json(header_check, limits, self.metrics())
             }
             _ => Seen::Nothing,
         };
@@ -323,10 +379,9 @@ async fn renamed(names: Names<'_>, answer: Response) -> Response {
     Response::from_parts(parts, Body::from(document))
 }
 
-/// An answer of ours, because there is none of the upstream's.
-fn unanswered(error: &SendError) -> Response {
-    tracing::warn!(%error, "no answer from the server");
-    refusal(&match error {
+/// Why there is no answer.
+fn unanswered(error: &SendError) -> Reason {
+    match error {
         SendError::Timeout { waited, after, .. } => {
             let what = match waited {
                 Waited::Connection => format!("connecting to {}", error.destination()),
@@ -335,7 +390,11 @@ fn unanswered(error: &SendError) -> Response {
             Reason::Timeout { what, after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }
         }
         _ => Reason::ServerUnreachable { what: error.cause(), url: error.destination() },
-    })
+    }
+}
+
+fn now() -> Instant {
+    clock::now().into_std()
 }
 
 /// An HTTP error with a JSON-RPC error without id: it may be that nobody has read one (rule F6).

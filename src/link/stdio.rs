@@ -191,7 +191,9 @@ pub(super) async fn serve(
     drain_log(server_log, is_logging).await;
     let orphans = if running.client_gone { 0 } else { orphans + running.orphans };
     let (counts, client_done) = (pipe.session().counts(), pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0);
-    open.ends_by(SessionEnd::Failed);
+    if ended.is_err() {
+        open.ends_by(SessionEnd::Failed);
+    }
     ended.map(|status| {
         let cause = running.cause(client_done, status.is_success() || counts.to_downstream > 0);
         open.ends_by(cause.into());

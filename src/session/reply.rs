@@ -223,6 +223,12 @@ impl Reply {
         Self { id: None, reason }
     }
 
+    /// Whether it answers a request, by its id.
+    #[must_use]
+    pub fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// Why.
     #[must_use]
     pub fn reason(&self) -> &Reason {

@@ -102,7 +102,7 @@ families! {
     pool_misses: Counter<(PoolKind,)> = "shadowcat_pool_misses_total",
     /// Bytes copied that could have stayed where they are.
     copied: Counter<(CopyReason,)> = "shadowcat_copied_bytes_total",
-    /// Copies of bytes that could have stayed where they are.
+    /// Copies of bytes that could have stayed where they are, by why they did not.
     copies: Counter<(CopyReason,)> = "shadowcat_copies_total",
     /// Frames kept back because they are no messages.
     noise: Counter<(Link, To)> = "shadowcat_noise_frames_total",
@@ -134,7 +134,7 @@ families! {
 pub struct OpenSession {
     metrics: Metrics,
     link: Link,
-    end: SessionEnd,
+    end: Option<SessionEnd>,
 }
 
 /// A child, counted as one that runs until this is dropped.
@@ -164,7 +164,7 @@ impl Metrics {
         self.uses(link);
         self.sessions_begun.add((link,), 1);
         self.sessions.add((link,), 1);
-        OpenSession { metrics: self.clone(), link, end: SessionEnd::Client }
+        OpenSession { metrics: self.clone(), link, end: None }
     }
 
     /// Counts a child that was started, until what is returned is dropped: when it was reaped, or is given up.
@@ -197,9 +197,9 @@ impl Metrics {
 }
 
 impl OpenSession {
-    /// Says what will have ended the session.
+    /// Says what will have ended the session. The first word counts.
     pub fn ends_by(&mut self, end: SessionEnd) {
-        self.end = end;
+        self.end.get_or_insert(end);
     }
 }
 
@@ -221,7 +221,7 @@ impl fmt::Debug for Metrics {
 impl Drop for OpenSession {
     fn drop(&mut self) {
         self.metrics.sessions.add((self.link,), -1);
-        self.metrics.sessions_ended.add((self.link, self.end), 1);
+        self.metrics.sessions_ended.add((self.link, self.end.unwrap_or(SessionEnd::Client)), 1);
     }
 }
 

@@ -188,6 +188,11 @@ impl Response {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// Every header of this name.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect()
+    }
+
     pub(crate) fn is_events(&self) -> bool {
         self.header("content-type") == Some("text/event-stream")
     }

@@ -175,7 +175,7 @@ impl FromStr for ListenAddr {
     }
 }
 
-fn socket_address(typed: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(typed: &str) -> Result<SocketAddr, String> {
     let port = match typed.rsplit_once(':') {
         None => typed,
         Some(("" | "localhost", port)) => port,

@@ -3,13 +3,15 @@
 
 use clap::ArgMatches;
 
-use super::{listen::ListenAddr, server::ServerAddr};
+use super::{listen::ListenAddr, observe::MetricsAddr, server::ServerAddr};
 
 /// Which link is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
     clients: Clients,
     server: Server,
+    /// Whether somebody else than clients comes over HTTP.
+    has_metrics: bool,
 }
 
 impl Link {
@@ -27,11 +29,15 @@ impl Link {
             None if proxy.contains_id("command") => Server::Command,
             None => return None,
         };
-        Some(Self { clients, server })
+        let has_metrics = proxy.get_one::<MetricsAddr>("metrics").is_some();
+        Some(Self { clients, server, has_metrics })
     }
 
     /// What is lacking for the flag with this id to have a meaning.
     pub(crate) fn lacks(self, id: &str) -> Option<&'static str> {
+        if id == "allow_host" && self.has_metrics {
+            return None;
+        }
         row(id).and_then(|(_, needs, _)| needs.lacking(self.clients, self.server))
     }
 }
@@ -178,6 +184,8 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("session_idle", Needs::HttpAndCommand, Whose::Each),
     ("start_timeout", Needs::Command, Whose::Each),
     ("public_url", Needs::HttpAndUrl, Whose::Own),
+    ("metrics", Needs::Nothing, Whose::Process),
+    ("no_server_timing", Needs::Http, Whose::Each),
     ("log_level", Needs::Nothing, Whose::Process),
     ("log_format", Needs::Nothing, Whose::Process),
 ];

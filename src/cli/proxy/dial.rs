@@ -11,6 +11,7 @@ use shadowcat::{
     transport::{http::Client, stdio},
 };
 
+use super::scraping::Scraping;
 use crate::cli::{
     args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME, UPSTREAM},
@@ -22,10 +23,11 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let limits = frame_limits(args.max_frame_len)?;
     let resources = super::resources(&args)?;
     let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout, resources };
+    let scraping = Scraping::alone(&args, &options.resources)?;
     let client = super::client(&args)?;
     let log = Log::start(level, format);
     let runtime = super::single_threaded()?;
-    let outcome = runtime.block_on(dialed(client, options));
+    let outcome = runtime.block_on(scraping.during(format, dialed(client, options)));
     // A helper thread may still be waiting for a file or a terminal; it ends with the process.
     runtime.shutdown_background();
     log.finish();

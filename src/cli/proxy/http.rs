@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     command::{self, Server},
+    scraping::Scraping,
     stopping::{Signals, Told, announce, serve_until_stopped},
 };
 use crate::cli::{
@@ -56,8 +57,8 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
     args.max_frame_len = servers.iter().map(|server| server.args.max_frame_len).max().unwrap_or(args.max_frame_len);
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let resources = super::resources(&args)?;
-    let mut plan = Plan::new(&args.listen, args.drain_timeout)?;
-    plan.config.resources = resources.clone();
+    let scraping = Scraping::beside(&args, &resources);
+    let plan = Plan::new(&args, resources.clone())?;
     let behind = if servers.is_empty() {
         vec![Behind::new(None, args, resources)?]
     } else {
@@ -70,7 +71,7 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
     };
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
-    let served = runtime.block_on(served(plan, behind, &log, format));
+    let served = runtime.block_on(scraping.during(format, served(plan, behind, &log, format)));
     runtime.shutdown_background();
     log.finish();
     served.map(|()| ExitCode::SUCCESS).map_err(|failure| failure.with_format(format))
@@ -117,12 +118,17 @@ impl Behind {
 }
 
 async fn served(plan: Plan, behind: Vec<Behind>, log: &Log, format: LogFormat) -> Result<(), Failure> {
-    let Plan { address, path, config, scheme } = plan;
+    let Plan { address, path, metrics, config, scheme } = plan;
+    let resources = config.resources.clone();
     let sites: Vec<Site> = behind.into_iter().map(|behind| behind.site(&path, log)).collect::<Result<_, _>>()?;
     // Behind the keepers, so that children are given the limit that we were.
     raise_descriptor_limit();
     let drain = CancellationToken::new();
     let endpoint = Endpoint::new(sites, drain.clone());
+    let endpoint = match metrics {
+        Some(path) => endpoint.with_metrics(path, resources),
+        None => endpoint,
+    };
     // Before anybody can know that we are here, so that a signal always finds us listening to it.
     let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
     let listener = Listener::bind(&address, config)
@@ -172,6 +178,7 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
     options.max_children = sessions.max_children.unwrap_or(options.max_children);
     options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
     options.restart = sessions.restart.map_or(options.restart, Into::into);
+    options.server_timing = !args.observe.no_server_timing;
     options.sharing = sessions.child.map_or(options.sharing, Into::into);
     Ok(options)
 }
@@ -183,6 +190,7 @@ fn relay(args: &ProxyArgs, resources: Resources) -> Result<Link, Failure> {
     options.resources = resources;
     options.limits = frame_limits(args.max_frame_len)?;
     options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
+    options.no_server_timing = args.observe.no_server_timing;
     options.public_url.clone_from(&args.upstream.public_url);
     let mut relay = Relay::new(client, options);
     if args.listen.legacy_sse {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     command::{self, Server},
     connect_timeout,
+    scraping::Scraping,
     stopping::{Signals, announce, serve_until_stopped},
 };
 use crate::cli::{
@@ -42,9 +43,10 @@ pub(crate) fn run(address: Address, mut args: ProxyArgs) -> Result<ExitCode, Fai
             _ => Upstream::Url(Box::new(super::client(&args)?)),
         },
     };
+    let scraping = Scraping::alone(&args, &options.resources)?;
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
-    let served = runtime.block_on(served(&address, upstream, options, &log, format));
+    let served = runtime.block_on(scraping.during(format, served(&address, upstream, options, &log, format)));
     runtime.shutdown_background();
     log.finish();
     served.map(|()| ExitCode::SUCCESS).map_err(|failure| failure.with_format(format))

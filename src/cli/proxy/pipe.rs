@@ -14,7 +14,10 @@ use shadowcat::{
 
 use tokio::time::timeout;
 
-use super::command::{self, Server};
+use super::{
+    command::{self, Server},
+    scraping::Scraping,
+};
 use crate::cli::{
     args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME, UPSTREAM, USAGE},
@@ -31,10 +34,10 @@ struct Plan {
 /// Runs the session to its end.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
-    let plan = Plan::new(args)?;
+    let (plan, scraping) = Plan::new(args)?;
     let log = Log::start(level, format);
     let runtime = super::single_threaded()?;
-    let outcome = runtime.block_on(proxied(&plan, &log));
+    let outcome = runtime.block_on(scraping.during(format, proxied(&plan, &log)));
     // A helper thread may still be waiting for a file or a terminal; it ends with the process.
     runtime.shutdown_background();
     log.finish();
@@ -42,7 +45,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
 }
 
 impl Plan {
-    fn new(mut args: ProxyArgs) -> Result<Self, Failure> {
+    fn new(mut args: ProxyArgs) -> Result<(Self, Scraping), Failure> {
         let Some(Server { command, name, shutdown }) = command::take(&mut args) else {
             return Err(Failure::new(USAGE, "no server to start"));
         };
@@ -55,7 +58,8 @@ impl Plan {
             start_timeout: args.start_timeout,
             resources: super::resources(&args)?,
         };
-        Ok(Self { command, name, options })
+        let scraping = Scraping::alone(&args, &options.resources)?;
+        Ok((Self { command, name, options }, scraping))
     }
 }
 

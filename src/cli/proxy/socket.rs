@@ -14,7 +14,7 @@ use shadowcat::{
     },
 };
 
-use super::connect_timeout;
+use super::{connect_timeout, scraping::Scraping};
 use crate::cli::{
     args::{ProxyArgs, frame_limits},
     exit::{Failure, RUNTIME, UPSTREAM},
@@ -27,14 +27,15 @@ pub(crate) fn run(target: Target, args: &ProxyArgs) -> Result<ExitCode, Failure>
     let resources = super::resources(args)?;
     let options = Options { limits, max_pending, grace: args.shutdown_grace, drain: args.drain_timeout, resources };
     let limit = connect_timeout(args);
+    let scraping = Scraping::alone(args, &options.resources)?;
     let log = Log::start(level, format);
     let runtime = super::single_threaded()?;
-    let outcome = runtime.block_on(async {
+    let outcome = runtime.block_on(scraping.during(format, async {
         let upstream = Connection::connect(&target, limit).await;
         let upstream =
             upstream.map_err(|error| Failure::new(UPSTREAM, format!("cannot connect to {target}: {error}")))?;
         connected(upstream, options).await
-    });
+    }));
     // A helper thread may still be waiting for a file or a terminal; it ends with the process.
     runtime.shutdown_background();
     log.finish();

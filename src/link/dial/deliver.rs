@@ -105,6 +105,7 @@ impl Dial {
             .inspect_err(|error| {
                 tracing::warn!(from = %StreamKey::UPSTREAM, len = frame.len(), %error, "not a message; kept back");
                 self.session.handle_noise();
+                self.to_client.kept_back();
                 if let Some(posted) = self.posted.get_mut(&key) {
                     posted.failure = Some(Reason::Refused { what: error.to_string() });
                 }
@@ -245,7 +246,7 @@ impl Dial {
             let refused = self.session.handle_refused(StreamKey::UPSTREAM, kind, id.as_bytes(), reason.clone());
             match refused {
                 Some(_) if was_open => self.outbox.push_line(cancelled(id)),
-                Some((_, reply)) => self.push_reply(&reply),
+                Some((_, reply)) => self.push_reply(StreamKey::UPSTREAM, &reply),
                 None => {}
             }
         }

@@ -67,7 +67,7 @@ impl Dial {
     fn refuse(&mut self, refused: &Refused) {
         // An answer that is too long would leave the server waiting, so it gets an error in its place.
         match refused.reply(StreamKey::DOWNSTREAM, &mut self.session) {
-            Some((StreamKey::DOWNSTREAM, reply)) => self.push_reply(&reply),
+            Some((StreamKey::DOWNSTREAM, reply)) => self.push_reply(StreamKey::DOWNSTREAM, &reply),
             Some((_, reply)) => self.answer_server(&reply),
             None => {}
         }
@@ -106,6 +106,7 @@ impl Dial {
     fn keep_back(&mut self, frame: &[u8], at: u64, error: EnvelopeError) {
         tracing::warn!(from = %StreamKey::DOWNSTREAM, at, len = frame.len(), %error, "not a message that can be posted");
         self.session.handle_noise();
+        self.to_server.kept_back();
         if !error.is_syntax() {
             self.refuse(&Refused::new(self.options.limits, frame, error.to_string()));
         }
@@ -173,7 +174,7 @@ impl Dial {
         for id in outgoing.ids() {
             let (from, kind) = (StreamKey::DOWNSTREAM, Kind::Request);
             if let Some((_, reply)) = self.session.handle_refused(from, kind, id.as_bytes(), reason.clone()) {
-                self.push_reply(&reply);
+                self.push_reply(StreamKey::DOWNSTREAM, &reply);
             }
         }
     }
@@ -207,7 +208,7 @@ impl Dial {
                 let id = id.of(&outgoing.frame);
                 if let Some((_, reply)) = self.session.handle_refused(StreamKey::DOWNSTREAM, Kind::Request, id, reason)
                 {
-                    self.push_reply(&reply);
+                    self.push_reply(StreamKey::DOWNSTREAM, &reply);
                 }
                 return;
             }

@@ -124,7 +124,7 @@ impl Dial {
             let refused =
                 self.session.handle_refused(StreamKey::UPSTREAM, Kind::Response, id.as_bytes(), reason.clone());
             if let Some((_, reply)) = refused {
-                self.push_reply(&reply);
+                self.push_reply(StreamKey::UPSTREAM, &reply);
             }
         }
     }

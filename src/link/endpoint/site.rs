@@ -161,8 +161,8 @@ fn moved(asked: &PathAndQuery, ours: &str, theirs: &str) -> Option<PathAndQuery>
 }
 
 pub(super) const WELL_KNOWN: &str = "/.well-known/";
-const SSE: &str = "/sse";
-const MESSAGES: &str = "/messages";
+pub(super) const SSE: &str = "/sse";
+pub(super) const MESSAGES: &str = "/messages";
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 use std::{
     io,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use shadowcat_codecs::{
 };
 
 use crate::{
+    clock,
     link::{
         intake::Intake,
         outbox::Outbox,
@@ -37,6 +39,8 @@ pub(super) struct ChildIo {
     is_gone: bool,
     /// Whether something that was pushed will never be written.
     has_lost: bool,
+    /// When the child was last read from.
+    read_at: Instant,
 }
 
 /// What the child said.
@@ -46,6 +50,8 @@ pub(super) enum Said {
     Message { frame: Bytes, envelope: Envelope, elements: Vec<BatchElement> },
     /// Something that cannot be passed on; the error is for whoever waits for the answer with this id.
     Refused { kind: Kind, id: RequestId, reason: Reason },
+    /// Something that is no message.
+    Noise,
 }
 
 impl ChildIo {
@@ -59,6 +65,7 @@ impl ChildIo {
             queued: 0,
             is_gone: false,
             has_lost: false,
+            read_at: clock::now().into_std(),
         }
     }
 
@@ -94,6 +101,11 @@ impl ChildIo {
         self.has_lost |= !self.outbox.is_empty();
         self.outbox.close();
         self.queued = 0;
+    }
+
+    /// When the child was last read from.
+    pub(super) fn read_at(&self) -> Instant {
+        self.read_at
     }
 
     /// Whether the child's stdout has ended.
@@ -141,6 +153,7 @@ impl ChildIo {
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(error)) => tracing::warn!(%error, "reading from the server failed; taken as its end"),
         }
+        self.read_at = clock::now().into_std();
         loop {
             self.observe_oversized(said);
             match self.take_batch(said) {
@@ -163,6 +176,7 @@ impl ChildIo {
                     let (frame, at) = (open.get(index).unwrap_or_default(), open.at());
                     // A banner or a log line: nobody's fault, and nobody's answer (mcp-rules §3.7).
                     tracing::warn!(from = "server", at, len = frame.len(), %error, "not a message that can be passed on; kept back");
+                    said.push(Said::Noise);
                     if !error.is_syntax() {
                         said.extend(refused(&Refused::new(*limits, frame, error.to_string())));
                     }

@@ -4,13 +4,15 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::pieces::Pieces;
-use crate::session::{Reply, StreamKey};
+use crate::session::{Reply, StreamKey, shared::Dropped};
 
 /// One thing to do, in order.
 #[derive(Debug)]
 pub(super) enum Effect {
     /// Write this message of a client to the child.
     ToChild(Pieces),
+    /// What the child said goes to nobody.
+    Dropped(Dropped),
     /// Write this message to the child, which is ours: an error in place of an answer to its own request.
     Answer(Bytes),
     /// Write this message to an exchange.

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -27,12 +28,14 @@ use super::{
 };
 use crate::{
     budget::Allowance,
-    link::{gathered::Gathered, no_room, not_admitted},
+    clock,
+    link::{counting::count_error, gathered::Gathered, no_room, not_admitted, server_timing},
     session::{
-        McpSessionId, Reason, Reply,
+        McpSessionId, Reason, Reply, StreamKey,
         mirror::{LAST_EVENT_ID, MCP_SESSION_ID},
         revision::{Class, Era, Facts, classify},
     },
+    telemetry::metrics::{Metrics, labels::CopyReason},
     transport::http::{Body, BodyError, Peer, Request, RequestBody, Response, body::Queue},
 };
 
@@ -40,6 +43,13 @@ use crate::{
 #[derive(Debug)]
 struct Presence {
     _tell: oneshot::Sender<()>,
+}
+
+/// When what an answer is for had arrived, and how long the child took.
+#[derive(Debug, Clone, Copy)]
+struct Took {
+    arrived: Instant,
+    waited: Duration,
 }
 
 /// Marks the response with which a session ended.
@@ -58,43 +68,43 @@ impl Mux {
     pub async fn exchange(&self, request: Request, peer: Peer) -> Response {
         let allowance = match self.exchange_room() {
             Ok(allowance) => allowance,
-            Err(reply) => return refused(&reply),
+            Err(reply) => return self.refused(&reply),
         };
         let answered = match *request.method() {
-            Method::POST => self.post(request, peer, allowance).await,
+            Method::POST => self.post(request, peer, allowance).await.map(|response| self.timed(response)),
             Method::GET => self.get(&request, allowance).await,
             Method::DELETE => self.delete(&request),
             _ => Err(Reply::without_id(Reason::MethodNotAllowed { allowed: ALLOWED })),
         };
-        answered.unwrap_or_else(|reply| refused(&reply))
+        answered.unwrap_or_else(|reply| self.refused(&reply))
     }
 
     /// Opens the event stream of HTTP+SSE (MCP 2024-11-05), which is a session. `messages` is the path to
     /// post to.
     pub async fn legacy_events(&self, request: Request, messages: &str) -> Response {
         if request.method() != Method::GET {
-            return refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "GET" }));
+            return self.refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "GET" }));
         }
         let allowance = match self.exchange_room() {
             Ok(allowance) => allowance,
-            Err(reply) => return refused(&reply),
+            Err(reply) => return self.refused(&reply),
         };
         let endpoint = |id: McpSessionId| format!("{messages}?sessionId={}", id.as_str());
         let opened = match self.new_session(Some(&endpoint)) {
             Ok((_, orders)) => listen(&orders, None, allowance).await,
             Err(reason) => Err(Reply::without_id(reason)),
         };
-        opened.unwrap_or_else(|reply| refused(&reply))
+        opened.unwrap_or_else(|reply| self.refused(&reply))
     }
 
     /// Takes a message of an HTTP+SSE session, by the id in the query.
     pub async fn legacy_message(&self, request: Request) -> Response {
         if request.method() != Method::POST {
-            return refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "POST" }));
+            return self.refused(&Reply::without_id(Reason::MethodNotAllowed { allowed: "POST" }));
         }
         let allowance = match self.exchange_room() {
             Ok(allowance) => allowance,
-            Err(reply) => return refused(&reply),
+            Err(reply) => return self.refused(&reply),
         };
         let query = request.uri().query().unwrap_or_default();
         let id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
@@ -103,7 +113,7 @@ impl Mux {
             Some(Way { orders, .. }) => self.legacy_post(request, &orders, allowance).await,
             None => Err(Reply::without_id(Reason::SessionNotFound)),
         };
-        taken.unwrap_or_else(|reply| refused(&reply))
+        taken.unwrap_or_else(|reply| self.refused(&reply))
     }
 
     /// What an exchange takes, if there is room for one more.
@@ -190,6 +200,26 @@ impl Mux {
         }
     }
 
+    /// Says how long the answer took.
+    fn timed(&self, mut response: Response) -> Response {
+        let took = response.extensions_mut().remove::<Took>();
+        if let (true, Some(Took { arrived, waited })) = (self.parts.options.server_timing, took) {
+            let whole = clock::now().into_std().saturating_duration_since(arrived);
+            server_timing::add(response.headers_mut(), whole.saturating_sub(waited), waited);
+        }
+        response
+    }
+
+    /// An error of ours. That of a message is to blame on its client; but what has an id and could not pass is an
+    /// answer, since a request like that is refused before its id is known.
+    fn refused(&self, reply: &Reply) -> Response {
+        let is_answer =
+            reply.has_id() && matches!(reply.reason(), Reason::MessageTooLarge { .. } | Reason::Refused { .. });
+        let of = if is_answer { StreamKey::UPSTREAM } else { StreamKey::DOWNSTREAM };
+        count_error(&self.parts.options.resources.metrics, reply.reason(), of);
+        refused(reply)
+    }
+
     /// Reads a body whole, as it has to become one line, and parses its envelope.
     async fn read(
         &self,
@@ -198,7 +228,9 @@ impl Mux {
         allowance: Allowance,
     ) -> Result<(Box<Post>, Presence, oneshot::Receiver<Opening>), Reply> {
         let limits = self.parts.options.limits;
-        let body = whole(body, limits.max_frame_len(), &allowance).await.map_err(Reply::without_id)?;
+        let metrics = &self.parts.options.resources.metrics;
+        let body = whole(body, limits.max_frame_len(), (&allowance, metrics)).await.map_err(Reply::without_id)?;
+        let arrived = clock::now().into_std();
         let invalid = |what: String, at: u64| Reply::without_id(Reason::InvalidJson { what, at });
         // Raw line ends can only stand between tokens (DESIGN §6): one message must stay one line.
         let line = LineEncoder::new(LineEnds::BlankAlways).encode(Frame::new(body));
@@ -216,7 +248,7 @@ impl Mux {
         let (tell, presence) = oneshot::channel();
         let elements = elements_copy(&parser);
         let seat = Seat { answer, presence, allowance };
-        let post = Post { frame: frame.into_bytes(), envelope, elements, headers, seat };
+        let post = Post { frame: frame.into_bytes(), envelope, elements, headers, arrived, seat };
         Ok((Box::new(post), Presence { _tell: tell }, opening))
     }
 }
@@ -228,12 +260,12 @@ async fn ask(
     presence: Presence,
     opening: oneshot::Receiver<Opening>,
 ) -> Result<Response, Reply> {
-    let (frame, envelope) = (post.frame.clone(), post.envelope);
+    let (frame, envelope, arrived) = (post.frame.clone(), post.envelope, post.arrived);
     if orders.send(Order::Post(post)).await.is_err() {
         return Err(reply_to(&frame, &envelope, Reason::SessionNotFound));
     }
     drop(frame);
-    opened(opening, presence).await
+    opened(opening, presence, arrived).await
 }
 
 async fn listen(
@@ -247,27 +279,29 @@ async fn listen(
     if orders.send(Order::Listen { last_event_id, seat }).await.is_err() {
         return Err(Reply::without_id(Reason::SessionNotFound));
     }
-    opened(opening, Presence { _tell: tell }).await
+    opened(opening, Presence { _tell: tell }, clock::now().into_std()).await
 }
 
-async fn opened(opening: oneshot::Receiver<Opening>, presence: Presence) -> Result<Response, Reply> {
+async fn opened(opening: oneshot::Receiver<Opening>, presence: Presence, arrived: Instant) -> Result<Response, Reply> {
     match opening.await {
-        Ok(Opening::Json { status, message, ends_session }) => {
+        Ok(Opening::Json { status, message, ends_session, waited }) => {
             let mut response = Response::new(Body::boxed(message));
             *response.status_mut() = status;
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
             if ends_session {
                 response.extensions_mut().insert(Ended);
             }
+            response.extensions_mut().insert(Took { arrived, waited });
             Ok(response)
         }
-        Ok(Opening::Events(queue)) => {
+        Ok(Opening::Events(queue, waited)) => {
             let mut response = Response::new(Body::boxed(Events { queue, _presence: presence }));
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             // Rule H10: a proxy in front of us must not collect events.
             headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+            response.extensions_mut().insert(Took { arrived, waited });
             Ok(response)
         }
         Ok(Opening::Accepted) => Ok(empty(StatusCode::ACCEPTED)),
@@ -279,22 +313,31 @@ async fn opened(opening: oneshot::Receiver<Opening>, presence: Presence) -> Resu
 
 /// The body in one piece. The limit is checked before more of it is kept, and nothing more is read while there is no
 /// room for it.
-async fn whole(mut body: RequestBody, limit: usize, allowance: &Allowance) -> Result<Bytes, Reason> {
+async fn whole(
+    mut body: RequestBody,
+    limit: usize,
+    (allowance, metrics): (&Allowance, &Metrics),
+) -> Result<Bytes, Reason> {
     let too_large = || Reason::MessageTooLarge { limit, at: 0 };
     let told = body.size_hint().exact().map(|len| usize::try_from(len).unwrap_or(usize::MAX));
     if told.is_some_and(|len| len > limit) {
         return Err(too_large());
     }
-    let mut gathered = Gathered::new(allowance, limit);
+    let (mut gathered, mut pieces) = (Gathered::new(allowance, limit), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Reason::InvalidRequest { what: format!("the body broke off: {error}") })?;
         let Ok(mut piece) = frame.into_data() else { continue };
         if piece.len() > limit - gathered.len() {
             return Err(too_large());
         }
+        pieces += usize::from(!piece.is_empty());
         poll_fn(|cx| gathered.poll_push(cx, &mut piece, told)).await.map_err(no_room)?;
     }
-    Ok(gathered.finish())
+    let whole = gathered.finish();
+    if pieces > 1 {
+        metrics.copied(CopyReason::RequestJoin, whole.len());
+    }
+    Ok(whole)
 }
 
 /// Rules H3 and H4: JSON in, and the client must be able to read either form of the answer.

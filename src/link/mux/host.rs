@@ -28,17 +28,20 @@ use super::{
     effect::Effect,
     hosts::Place,
     lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
+    meter::Meter,
 };
 use crate::{
     budget::Allowance,
     clock,
     link::{
         chance,
+        counting::count_error,
         nursery::{Born, Nursery},
         parting,
     },
     session::{McpSessionId, Reason, Reply, StreamKey, StreamKeys, restart::Restart, shared::Leaving},
     supervise::{ChildId, ExitStatus, ladder::Ladder, last_words::LastWords, server_log::ServerLog},
+    telemetry::metrics::{OpenSession, labels::SessionEnd},
 };
 
 /// What an exchange asks of a child's task.
@@ -57,6 +60,8 @@ pub(super) struct Post {
     pub(super) envelope: Envelope,
     pub(super) elements: Vec<BatchElement>,
     pub(super) headers: HeaderMap,
+    /// When all of it was here.
+    pub(super) arrived: Instant,
     pub(super) seat: Seat,
 }
 
@@ -67,6 +72,9 @@ pub(super) struct Host {
     /// Cancelled when the client wants no more of this session.
     end: CancellationToken,
     book: Book,
+    /// `None`: the child serves no session.
+    pub(super) session: Option<OpenSession>,
+    meter: Meter,
     lanes: Lanes,
     keys: StreamKeys,
     ladder: Ladder,
@@ -112,11 +120,14 @@ impl Host {
         allowance: Allowance,
     ) -> Self {
         let ladder = Ladder::new(parts.options.shutdown);
+        let meter = Meter::new(&parts.options.resources.metrics);
         Self {
             parts,
             orders,
             end,
             book,
+            session: None,
+            meter,
             lanes: Lanes::default(),
             keys: StreamKeys::new(),
             ladder,
@@ -153,6 +164,10 @@ impl Host {
             Err(_) => return self.fail(parting::not_started(timeout)).await,
         };
         self.parts.health.started();
+        let _counted = self.meter.metrics().child();
+        if not_before.is_some() {
+            self.meter.metrics().restarts.add((), 1);
+        }
         let Born { child, exit } = born;
         tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
         let mut lines = self.parts.log.clone();
@@ -196,8 +211,14 @@ impl Host {
             // Not biased: a child that never stops talking must not keep its clients from being heard, nor
             // its stderr from being drained.
             tokio::select! {
-                () = stop.cancelled(), if !self.ladder.is_started() => self.end_child(&mut child),
-                () = self.end.cancelled(), if !self.ladder.is_started() => self.book.retire(&mut self.effects),
+                () = stop.cancelled(), if !self.ladder.is_started() => {
+                    self.note_end(SessionEnd::Stopped);
+                    self.end_child(&mut child);
+                }
+                () = self.end.cancelled(), if !self.ladder.is_started() => {
+                    self.note_end(SessionEnd::Client);
+                    self.book.retire(&mut self.effects);
+                }
                 () = hurry.cancelled(), if !self.is_hurried => self.hurry(&mut child),
                 () = &mut alarm, if due.is_some() => self.handle_due(&mut child, nursery).await,
                 departed = self.lanes.departed() => self.leave(departed, Leaving::ClientGone),
@@ -210,7 +231,10 @@ impl Host {
                         self.end_child(&mut child);
                     }
                 },
-                status = &mut exit, if child.status.is_none() => child.exited(status.ok()),
+                status = &mut exit, if child.status.is_none() => {
+                    self.note_end(SessionEnd::Server);
+                    child.exited(status.ok());
+                }
                 () = &mut log, if is_logging => is_logging = false,
             }
             self.act(&mut child);
@@ -234,10 +258,18 @@ impl Host {
     }
 
     /// No child came about: everybody who asks is told why.
-    async fn fail(self, reason: Reason) {
+    async fn fail(mut self, reason: Reason) {
+        self.note_end(SessionEnd::Unreachable);
         tracing::error!(error = %reason, "the server cannot be started");
         self.parts.health.failed();
         self.refuse_rest(reason).await;
+    }
+
+    /// What ends the session, unless that is known already, or the child is being ended for its own part.
+    fn note_end(&mut self, end: SessionEnd) {
+        if let (Some(session), false) = (&mut self.session, self.ladder.is_started()) {
+            session.ends_by(end);
+        }
     }
 
     async fn refuse_rest(mut self, reason: Reason) {
@@ -254,11 +286,17 @@ impl Host {
         let now = now();
         match order {
             Order::Post(post) => {
-                let Post { frame, envelope, elements, headers, seat } = *post;
-                let key = self.keys.mint();
+                let Post { frame, envelope, elements, headers, arrived, seat } = *post;
+                let (key, kind, len) = (self.keys.mint(), envelope.kind(), frame.len());
                 match self.book.post(key, (frame, envelope, &elements), &headers, now, &mut self.effects) {
-                    Ok(true) => self.lanes.open(key, seat, self.book.is_pausable(), now),
-                    Ok(false) => self.accepted.push(seat.answer),
+                    Ok(will_answer) => {
+                        self.meter.posted(kind, len, arrived);
+                        if will_answer {
+                            self.lanes.open(key, seat, self.book.is_pausable(), now);
+                        } else {
+                            self.accepted.push(seat.answer);
+                        }
+                    }
                     Err(reply) => {
                         let _ = seat.answer.send(Opening::Refused(reply));
                     }
@@ -284,19 +322,36 @@ impl Host {
 
     fn handle_io(&mut self, child: &mut Running, moved: Moved) {
         match moved {
-            Moved::Written => {}
+            Moved::Written => self.meter.written(now()),
             Moved::Lost => self.lose(child),
             Moved::Read => {
                 let now = now();
                 for said in child.said.drain(..) {
-                    self.book.hear(said, now, &mut self.effects);
+                    self.hear(said, now);
                 }
                 child.said.shrink_to(MAX_SPARE);
                 if child.io.has_ended() {
+                    self.note_end(SessionEnd::Server);
                     child.settle_due = Some(now + LINGER);
                     self.lose(child);
                 }
             }
+        }
+    }
+
+    fn hear(&mut self, said: Said, now: Instant) {
+        let message = match &said {
+            Said::Message { frame, envelope, .. } => Some((envelope.kind(), frame.len())),
+            Said::Refused { .. } => None,
+            Said::Noise => {
+                self.meter.noise();
+                None
+            }
+        };
+        let before = self.effects.len();
+        self.book.hear(said, now, &mut self.effects);
+        if let (Some((kind, len)), false) = (message, matches!(self.effects.get(before), Some(Effect::Dropped(_)))) {
+            self.meter.heard(kind, len);
         }
     }
 
@@ -310,6 +365,7 @@ impl Host {
         // An order that waits already ends the idleness, unless it waits for a child that reads nothing.
         if self.book.is_idle(now) && (self.orders.is_empty() || child.io.is_backed_up()) {
             tracing::info!(pid = %child.id, "the server was without a client for too long");
+            self.note_end(SessionEnd::Idle);
             self.book.retire(&mut self.effects);
         }
     }
@@ -345,6 +401,8 @@ impl Host {
     /// Does what the state asks for.
     fn act(&mut self, child: &mut Running) {
         let now = now();
+        // First, so that whoever has an answer finds it counted.
+        self.meter.delivered(child.io.read_at(), now);
         while !self.effects.is_empty() {
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {
@@ -367,9 +425,13 @@ impl Host {
         match effect {
             Effect::ToChild(pieces) => child.io.push(pieces.iter().cloned()),
             Effect::Answer(message) => child.io.push_own(message),
+            Effect::Dropped(dropped) => self.meter.dropped(dropped),
             Effect::Deliver { to, pieces, event, is_last, status } => {
-                let ends_session = self.book.is_over();
-                self.deliver(to, Letter { pieces, event, is_last, status, ends_session }, now);
+                let (ends_session, heard) = (self.book.is_over(), child.io.read_at());
+                if let (true, Some(after)) = (is_last, self.lanes.age(to, heard)) {
+                    self.meter.answered(after);
+                }
+                self.deliver(to, Letter { pieces, event, is_last, status, ends_session, heard }, now);
             }
             Effect::Fail { to, is_listen: true, .. } if self.lanes.is_streaming(to) => {
                 self.lanes.cut(to, "the server is gone");
@@ -379,8 +441,10 @@ impl Host {
                     let mut message = bytes::BytesMut::new();
                     reply.write(&mut message);
                     let pieces = message.freeze().into();
+                    count_error(self.meter.metrics(), reply.reason(), StreamKey::UPSTREAM);
                     let (status, ends_session) = (StatusCode::OK, false);
-                    self.deliver(to, Letter { pieces, event: None, is_last: true, status, ends_session }, now);
+                    let letter = Letter { pieces, event: None, is_last: true, status, ends_session, heard: now };
+                    self.deliver(to, letter, now);
                 } else {
                     self.lanes.refuse(to, reply);
                 }
@@ -428,6 +492,7 @@ impl Host {
 
     /// Nobody waits for the child to end by itself.
     fn hurry(&mut self, child: &mut Running) {
+        self.note_end(SessionEnd::Stopped);
         self.is_hurried = true;
         self.end_child(child);
         self.ladder.hurry(now());

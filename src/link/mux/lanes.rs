@@ -48,9 +48,11 @@ pub(super) enum Opening {
         message: Pieces,
         /// Whether the session ended with it, as one does whose `initialize` failed.
         ends_session: bool,
+        /// How long the child took.
+        waited: Duration,
     },
-    /// With events.
-    Events(Queue),
+    /// With events; how long it took to the first, or until it was clear that there would be some.
+    Events(Queue, Duration),
     /// With nothing: 202.
     Accepted,
     /// With an error of ours.
@@ -89,6 +91,8 @@ pub(super) struct Letter {
     pub(super) status: StatusCode,
     /// Whether the session ends with it.
     pub(super) ends_session: bool,
+    /// When the child was read from.
+    pub(super) heard: Instant,
 }
 
 /// An exchange that is gone.
@@ -105,6 +109,8 @@ struct Lane {
     allowance: Allowance,
     /// Whether the child may be kept waiting for this lane.
     is_pausable: bool,
+    /// When the lane began.
+    opened: Instant,
     /// When something was last written, or the lane began.
     written: Instant,
     /// Whether it ends once what is stalled has left.
@@ -136,7 +142,8 @@ impl Lanes {
         let Seat { answer, presence, allowance } = seat;
         self.departures.push(Departure(key, presence));
         let state = State::Undecided(answer);
-        let lane = Lane { state, allowance, is_pausable, written: now, is_ending: false, has_begun: false };
+        let lane =
+            Lane { state, allowance, is_pausable, opened: now, written: now, is_ending: false, has_begun: false };
         self.lanes.insert(key, lane);
         let due = now + OPEN_AFTER;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
@@ -146,7 +153,7 @@ impl Lanes {
     pub(super) fn open_events(&mut self, key: StreamKey, first: Option<Bytes>, now: Instant) {
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.written = now;
-            if let (Some(queue), Some(first)) = (lane.events(), first) {
+            if let (Some(queue), Some(first)) = (lane.events(now), first) {
                 // A stream that has just begun is not full.
                 let _ = queue.try_send([first]);
             }
@@ -155,14 +162,15 @@ impl Lanes {
 
     /// Delivers one message.
     pub(super) fn deliver(&mut self, key: StreamKey, letter: Letter, now: Instant) -> Delivered {
-        let Letter { pieces, event, is_last, status, ends_session } = letter;
+        let Letter { pieces, event, is_last, status, ends_session, heard } = letter;
         let Some(lane) = self.lanes.get_mut(&key) else { return Delivered::Gone };
         lane.written = now;
         if is_last && matches!(lane.state, State::Undecided(_)) {
-            let Some(Lane { state: State::Undecided(answer), .. }) = self.lanes.remove(&key) else {
+            let Some(Lane { state: State::Undecided(answer), opened, .. }) = self.lanes.remove(&key) else {
                 return Delivered::Gone;
             };
-            let sent = answer.send(Opening::Json { status, message: pieces, ends_session });
+            let waited = heard.saturating_duration_since(opened);
+            let sent = answer.send(Opening::Json { status, message: pieces, ends_session, waited });
             return if sent.is_ok() { Delivered::Yes } else { Delivered::Gone };
         }
         // What is longer holds room of its own. Without room for a copy, what waits is a part of what was read.
@@ -172,7 +180,7 @@ impl Lanes {
         }
         let event = as_event(pieces, event, charge);
         let waits = lane.is_pausable && self.stalled.iter().any(|(stalled, _)| *stalled == key);
-        let sent = match lane.events() {
+        let sent = match lane.events(heard) {
             _ if waits => Err(QueueError::Full { max: 0 }),
             Some(queue) => queue.try_send(event.iter().cloned()),
             None => Err(QueueError::Gone),
@@ -204,7 +212,7 @@ impl Lanes {
         if self.stalled.iter().any(|(stalled, _)| *stalled == key) {
             lane.is_ending = true;
         } else {
-            let _ = lane.events();
+            let _ = lane.events(lane.written);
             self.lanes.remove(&key);
         }
     }
@@ -221,6 +229,11 @@ impl Lanes {
     pub(super) fn cut_all(&mut self, why: &str) {
         let keys: Vec<_> = self.lanes.keys().copied().collect();
         keys.into_iter().for_each(|key| self.cut(key, why));
+    }
+
+    /// How long a lane had been open at `now`.
+    pub(super) fn age(&self, key: StreamKey, now: Instant) -> Option<Duration> {
+        self.lanes.get(&key).map(|lane| now.saturating_duration_since(lane.opened))
     }
 
     /// Whether a lane's answer has begun as a stream of events.
@@ -313,12 +326,13 @@ impl Lanes {
 
 impl Lane {
     /// The queue of events; decides for events if nothing was decided.
-    fn events(&mut self) -> Option<&QueueSender> {
+    fn events(&mut self, heard: Instant) -> Option<&QueueSender> {
         if matches!(self.state, State::Undecided(_)) {
             let (sender, events) = queue(MAX_QUEUED);
             if let State::Undecided(answer) = std::mem::replace(&mut self.state, State::Events(sender)) {
                 // An exchange that is gone is seen to be so by its queue.
-                self.has_begun = answer.send(Opening::Events(events)).is_ok();
+                let waited = heard.saturating_duration_since(self.opened);
+                self.has_begun = answer.send(Opening::Events(events, waited)).is_ok();
             }
         }
         match &self.state {

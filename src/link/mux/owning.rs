@@ -66,6 +66,7 @@ impl Owning {
         match said {
             Said::Message { frame, envelope, elements } => self.owned.hear(&frame, &envelope, &elements, now),
             Said::Refused { kind, id, reason } => self.owned.hear_refused(kind, id.as_bytes(), reason),
+            Said::Noise => {}
         }
         self.take_heard(effects);
     }

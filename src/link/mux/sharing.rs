@@ -123,6 +123,7 @@ impl Sharing {
         let (frame, envelope, elements) = match said {
             Said::Message { frame, envelope, elements } => (frame, envelope, elements),
             Said::Refused { kind, id, reason } => return self.refuse(kind, &id, reason, effects),
+            Said::Noise => return,
         };
         if envelope.kind() == Kind::Batch {
             self.refuse_batch(&frame, &elements, effects);
@@ -138,10 +139,14 @@ impl Sharing {
                 let (pieces, event) = (Pieces::from(splice), None);
                 effects.push(Effect::Deliver { to: stream, pieces, event, is_last: is_final, status });
             }
-            Heard::Drop(dropped) if dropped.is_violation() => {
-                tracing::warn!(reason = dropped.label(), "a message of the server goes nowhere");
+            Heard::Drop(dropped) => {
+                if dropped.is_violation() {
+                    tracing::warn!(reason = dropped.label(), "a message of the server goes nowhere");
+                } else {
+                    tracing::debug!(reason = dropped.label(), "a message of the server goes nowhere");
+                }
+                effects.push(Effect::Dropped(dropped));
             }
-            Heard::Drop(dropped) => tracing::debug!(reason = dropped.label(), "a message of the server goes nowhere"),
         }
     }
 

@@ -21,7 +21,13 @@ use super::{
     HeaderCheck,
     watched::{Part, Watched},
 };
-use crate::transport::http::{Incoming, body::BodyError};
+use crate::{
+    telemetry::metrics::{
+        Metrics,
+        labels::{Link, MessageKind, To},
+    },
+    transport::http::{Incoming, body::BodyError},
+};
 
 /// The body.
 pub(super) struct Answered {
@@ -51,6 +57,7 @@ pub(super) enum Seen {
 /// Looks at messages and counts.
 pub(super) struct Messages {
     limits: Limits,
+    metrics: Metrics,
     /// `None`: only lengths are looked at.
     scan: Option<EnvelopeScan>,
     len: u64,
@@ -58,17 +65,15 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    fn new(check: HeaderCheck, limits: Limits) -> Box<Self> {
+    fn new(check: HeaderCheck, limits: Limits, metrics: &Metrics) -> Box<Self> {
         let scan = (check != HeaderCheck::Off).then(|| EnvelopeScan::new(limits));
-        Box::new(Self { limits, scan, len: 0, refused_count: 0 })
+        Box::new(Self { limits, metrics: metrics.clone(), scan, len: 0, refused_count: 0 })
     }
 
     /// A message that came in one piece.
     fn read_whole(&mut self, message: &[u8]) {
-        if let Some(scan) = &mut self.scan {
-            let envelope = scan.read_whole(message);
-            self.conclude(envelope, message.len() as u64);
-        }
+        let envelope = self.scan.as_mut().map(|scan| scan.read_whole(message));
+        self.conclude(envelope, message.len() as u64);
     }
 
     /// Some of a message.
@@ -87,17 +92,25 @@ impl Messages {
 
     /// The end of a message that came in several.
     fn finish(&mut self, len: u64) {
-        if let Some(scan) = &mut self.scan {
-            let envelope = scan.finish();
-            self.conclude(envelope, len);
-        }
+        let envelope = self.scan.as_mut().map(EnvelopeScan::finish);
+        self.conclude(envelope, len);
     }
 
-    fn conclude(&mut self, envelope: Result<Envelope, EnvelopeError>, len: u64) {
-        match envelope {
-            Ok(envelope) => tracing::debug!(kind = ?envelope.kind(), len, "server to client"),
-            Err(error) => self.note(error, len),
-        }
+    /// `None`: the message was not looked at.
+    fn conclude(&mut self, envelope: Option<Result<Envelope, EnvelopeError>>, len: u64) {
+        let kind = match envelope {
+            None => MessageKind::Unseen,
+            Some(Ok(envelope)) => {
+                tracing::debug!(kind = ?envelope.kind(), len, "server to client");
+                envelope.kind().into()
+            }
+            Some(Err(error)) => {
+                self.note(error, len);
+                MessageKind::Unseen
+            }
+        };
+        self.metrics.messages.add((Link::Relay, To::Client, kind), 1);
+        self.metrics.bytes.add((Link::Relay, To::Client), len);
         if let Some(scan) = &mut self.scan {
             scan.reset();
         }
@@ -113,12 +126,12 @@ impl Messages {
 }
 
 impl Seen {
-    pub(super) fn json(check: HeaderCheck, limits: Limits) -> Self {
-        Self::Json(Messages::new(check, limits))
+    pub(super) fn json(check: HeaderCheck, limits: Limits, metrics: &Metrics) -> Self {
+        Self::Json(Messages::new(check, limits, metrics))
     }
 
-    pub(super) fn events(check: HeaderCheck, limits: Limits) -> Self {
-        Self::Events(Messages::new(check, limits), Watched::new(limits.max_frame_len()))
+    pub(super) fn events(check: HeaderCheck, limits: Limits, metrics: &Metrics) -> Self {
+        Self::Events(Messages::new(check, limits, metrics), Watched::new(limits.max_frame_len()))
     }
 
     /// Looks at a piece, the last one or not. `Err`: a message in it is longer than the limit.

@@ -24,6 +24,10 @@ use crate::{
         Reason, mirror,
         revision::{Class, Facts, classify},
     },
+    telemetry::metrics::{
+        Metrics,
+        labels::{Link, MessageKind, To},
+    },
     transport::http::{RequestBody, body::BodyError},
 };
 
@@ -32,6 +36,7 @@ pub(super) struct Asked {
     body: RequestBody,
     check: HeaderCheck,
     limits: Limits,
+    metrics: Metrics,
     scan: EnvelopeScan,
     headers: HeaderMap,
     head: Head,
@@ -57,7 +62,7 @@ impl Asked {
     pub(super) fn new(
         body: RequestBody,
         check: HeaderCheck,
-        limits: Limits,
+        (limits, metrics): (Limits, &Metrics),
         headers: &HeaderMap,
         refused: oneshot::Sender<Reason>,
     ) -> Self {
@@ -66,6 +71,7 @@ impl Asked {
             body,
             check,
             limits,
+            metrics: metrics.clone(),
             scan: EnvelopeScan::new(limits),
             headers,
             head: Head::default(),
@@ -107,12 +113,17 @@ impl Asked {
 
     fn judge(&mut self, envelope: Result<Envelope, EnvelopeError>) -> Result<(), Reason> {
         self.is_judged = true;
-        let verdict = envelope.map_err(reason).and_then(|envelope| self.compare(&envelope));
-        if let (Err(reason), HeaderCheck::Warn) = (&verdict, self.check) {
-            warn(reason, self.len);
-            return Ok(());
+        let envelope = envelope.map_err(reason);
+        let kind = envelope.as_ref().map_or(MessageKind::Unseen, |envelope| envelope.kind().into());
+        let verdict = envelope.and_then(|envelope| self.compare(&envelope));
+        if let (Err(_), HeaderCheck::Strict) = (&verdict, self.check) {
+            return verdict;
         }
-        verdict
+        if let Err(reason) = &verdict {
+            warn(reason, self.len);
+        }
+        count(&self.metrics, kind, self.len as u64);
+        Ok(())
     }
 
     /// Whether the headers say what the body says. Only in the modern era do they have to (mcp-rules §2.2).
@@ -224,6 +235,12 @@ impl Head {
         }
         joined.freeze()
     }
+}
+
+/// Counts a message that goes to the upstream.
+pub(super) fn count(metrics: &Metrics, kind: MessageKind, len: u64) {
+    metrics.messages.add((Link::Relay, To::Server, kind), 1);
+    metrics.bytes.add((Link::Relay, To::Server), len);
 }
 
 /// What [`mirror::check`] and [`Facts`] read of a request's headers.

@@ -172,6 +172,8 @@ label! {
         Batch => "batch",
         /// JSON that is not JSON-RPC.
         Other => "other",
+        /// Passed on without being looked at, or no message.
+        Unseen => "unseen",
     }
 }
 
@@ -274,16 +276,8 @@ label! {
 label! {
     /// Why bytes were copied that could have stayed where they are.
     CopyReason: "reason" {
-        /// The data lines of an event were joined.
-        EventJoin => "event_join",
-        /// The pieces of an answer were joined, to be one line.
-        AnswerJoin => "answer_join",
-        /// Line ends inside a message had to go, in memory that others share.
-        LineEnds => "line_ends",
-        /// An id longer than what is kept in place.
-        LongId => "long_id",
-        /// A message had to be whole for its envelope, and came in pieces.
-        Scratch => "scratch",
+        /// A request's body came in pieces, and has to be one line.
+        RequestJoin => "request_join",
     }
 }
 
@@ -352,7 +346,7 @@ mod tests {
             assert!(index < All::COUNT && seen.insert(index), "{pairs:?}");
         });
         assert_eq!(seen.len(), All::COUNT);
-        assert_eq!((Link::Relay, To::Client, MessageKind::Other).index(), All::COUNT - 1);
+        assert_eq!((Link::Relay, To::Client, MessageKind::Unseen).index(), All::COUNT - 1);
     }
 
     #[test]

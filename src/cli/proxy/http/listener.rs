@@ -1,9 +1,10 @@
 //! From checked arguments to a listener, and what is said of it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use shadowcat::{
-    link::endpoint::{MCP, OPEN_PATHS},
+    link::endpoint::{LEGACY_PATHS, MCP, OPEN_PATHS},
+    resources::Resources,
     transport::{
         http::{
             guard::{Guard, Place, Token},
@@ -15,7 +16,11 @@ use shadowcat::{
 };
 
 use crate::cli::{
-    args::listen::{ListenAddr, ListenArgs},
+    args::{
+        ProxyArgs,
+        listen::{ListenAddr, ListenArgs},
+        observe::MetricsAddr,
+    },
     exit::{CONFIGURATION, Failure, USAGE},
 };
 
@@ -23,6 +28,8 @@ use crate::cli::{
 pub(super) struct Plan {
     pub(super) address: Address,
     pub(super) path: String,
+    /// Where the counters are, if beside the endpoint.
+    pub(super) metrics: Option<String>,
     pub(super) config: Config,
     pub(super) scheme: Scheme,
 }
@@ -35,7 +42,8 @@ pub(super) enum Scheme {
 }
 
 impl Plan {
-    pub(super) fn new(args: &ListenArgs, drain: Option<Duration>) -> Result<Self, Failure> {
+    pub(super) fn new(args: &ProxyArgs, resources: Resources) -> Result<Self, Failure> {
+        let ProxyArgs { listen: args, drain_timeout: drain, observe, .. } = args;
         let (address, place) = match &args.listen {
             Some(ListenAddr::Http(address)) => (Address::Tcp(*address), Place::of(address.ip())),
             Some(ListenAddr::HttpUnix(path)) => (Address::Unix(path.clone()), Place::UnixSocket),
@@ -56,7 +64,15 @@ impl Plan {
         config.drain_timeout = drain.unwrap_or(config.drain_timeout);
         let scheme = if config.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let path = args.path.clone().unwrap_or_else(|| MCP.to_owned());
-        Ok(Self { address, path, config, scheme })
+        let metrics = match &observe.metrics {
+            Some(MetricsAddr::Path(metrics)) if *metrics == path || LEGACY_PATHS.contains(&metrics.as_str()) => {
+                return Err(Failure::new(USAGE, format!("--metrics {metrics}: messages go there; want another path")));
+            }
+            Some(MetricsAddr::Path(metrics)) => Some(metrics.clone()),
+            _ => None,
+        };
+        config.resources = resources;
+        Ok(Self { address, path, metrics, config, scheme })
     }
 }
 

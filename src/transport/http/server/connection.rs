@@ -48,6 +48,7 @@ where
     F: Future<Output = Response> + Send + 'static,
 {
     let Peer { address } = setting.peer;
+    let _counted = setting.config.resources.metrics.present(|all| &all.connections, ());
     // Whoever has not said anything yet is not waited for when we are to stop.
     let Some(opened) = setting.drain.run_until_cancelled(open(stream, &setting.config)).await else { return };
     let served = match opened {

@@ -17,11 +17,16 @@ use super::{
     patience::Running,
     request_body::RequestBody,
 };
+use crate::telemetry::metrics::{
+    Metrics, Present,
+    labels::{Blame, ErrorReason, TimeoutOf},
+};
 
 /// A response's body, which keeps its connection from being idle.
 #[derive(Debug)]
 pub(super) struct Leaving {
     body: Body,
+    _counted: Present,
     /// Not for HTTP/2, where a connection has many exchanges.
     _running: Option<Running>,
 }
@@ -38,12 +43,14 @@ where
     H: Fn(Request, Peer) -> F,
     F: Future<Output = Response>,
 {
+    let _counted = config.resources.metrics.present(|all| &all.exchanges, ());
     let (mut head, body) = request.into_parts();
     let origin = match config.guard.check(&head) {
         Ok(origin) => origin.cloned(),
         Err(refusal) => {
+            count_refused(&config.resources.metrics, ErrorReason::Forbidden);
             tracing::info!(%peer, host = ?head.headers.get(header::HOST), origin = ?head.headers.get(header::ORIGIN), %refusal, "request refused");
-            return refusal.response().map(|body| Leaving { body, _running: running });
+            return refusal.response().map(|body| Leaving { body, _counted, _running: running });
         }
     };
     let is_open = config.open_paths.contains(&head.uri.path());
@@ -52,6 +59,7 @@ where
     } else if let Err(refusal) = config.guard.take_token(&mut head)
         && !is_open
     {
+        count_refused(&config.resources.metrics, ErrorReason::Unauthorized);
         tracing::info!(%peer, %refusal, "request refused");
         refusal.response()
     } else {
@@ -60,7 +68,12 @@ where
     if let Some(origin) = origin {
         cors::tell(origin, &mut response);
     }
-    response.map(|body| Leaving { body, _running: running })
+    response.map(|body| Leaving { body, _counted, _running: running })
+}
+
+#[cold]
+fn count_refused(metrics: &Metrics, reason: ErrorReason) {
+    metrics.errors.add((Blame::Downstream, reason), 1);
 }
 
 async fn passed_on<H, F>(
@@ -86,6 +99,7 @@ where
         // A link that reads the body itself may have answered in the same turn what it saw break off.
         Some(response) if stalled.is_terminated() || stalled.try_recv().is_err() => response,
         _ => {
+            config.resources.metrics.timeouts.add((TimeoutOf::Body,), 1);
             tracing::info!(%peer, limit = ?config.body_timeout, "a request's body paused for too long");
             timed_out(version)
         }
