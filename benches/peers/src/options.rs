@@ -17,7 +17,7 @@ Shadowcat beside its peers, end to end; see benches/peers/README.md.
   --parts A,B         of calls, notify, start, sessions, big, real [default: all]
   --pin A,B           of one (everything on one core), two (the proxy on another one than the ends), free [default: one,two]
   --rounds N          turns of everybody [default: 7]
-  --time MS           how long one turn of one kind of load takes [default: 200]
+  --time MS           how long one turn of one kind of load takes [default: 150]
   --out DIR           where raw.jsonl, the tables and the charts go [default: docs/benchmarks/peers]
   --render            only the tables and charts, from DIR/raw.jsonl
   --no-build          take shadowcat and the SDK relay as they were built last
@@ -135,7 +135,7 @@ impl Options {
             pins: vec![Pin::One, Pin::Two],
             sizes: vec![100, 1 << 10, 64 << 10, 1 << 20],
             rounds: 7,
-            time: Duration::from_millis(200),
+            time: Duration::from_millis(150),
             sessions: vec![1, 50, 200, 1_000],
             out: crate::machine::tree().join("docs/benchmarks/peers"),
             builds: true,

@@ -53,13 +53,19 @@ fn build(options: &Options) -> io::Result<()> {
 
 /// Where, when and how: lines of `name: value`.
 fn about(options: &Options) -> String {
-    let rustc = machine::first_line("rustc", &["--version"]).unwrap_or_default();
+    let built = match (std::env::var_os("SHADOWCAT"), options.builds) {
+        (Some(_), _) => "another build, by $SHADOWCAT".to_owned(),
+        (None, false) => "as it was built last, which may be another commit".to_owned(),
+        (None, true) => {
+            format!("built with --release by {}", machine::first_line("rustc", &["--version"]).unwrap_or_default())
+        }
+    };
     [
         format!("date: {}", machine::date()),
         format!("commit: {}", machine::commit()),
         format!("machine: {}", machine::machine()),
         format!("load when it began: {}", machine::load()),
-        format!("shadowcat: built with --release by {rustc}"),
+        format!("shadowcat: {built}"),
         format!("rounds: {}, {} ms each", options.rounds, options.time.as_millis()),
         format!("command: {}", options.command),
     ]

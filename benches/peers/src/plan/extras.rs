@@ -69,12 +69,16 @@ impl Run<'_> {
 
     /// A command as others would type it, without the places of this machine.
     fn anonymous(&self, words: &str) -> String {
+        let shadowcat = std::env::var_os("SHADOWCAT").map(|path| (path.into(), "$SHADOWCAT"));
         let places = [
             (crate::machine::target(), "target"),
             (crate::machine::tree(), "."),
             (self.folder.path().to_owned(), "CONFIGURATION"),
         ];
-        places.iter().fold(words.to_owned(), |words, (place, name)| words.replace(&place.display().to_string(), name))
+        shadowcat
+            .iter()
+            .chain(&places)
+            .fold(words.to_owned(), |words, (place, name)| words.replace(&place.display().to_string(), name))
     }
 
     fn big(&mut self, place: &Place, kind: Kind) -> io::Result<()> {
