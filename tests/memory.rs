@@ -49,6 +49,8 @@ use meter::{Cage, peak, reset_peak, resident};
 use rustix::process::Signal;
 use support::{Launch, Session};
 
+/// What every proxy may hold for its peers.
+const BUDGET: &str = "128MiB";
 /// What it is ended at: the budget, and what the program itself is.
 const CAGE_LEN: usize = 160 << 20;
 
@@ -72,12 +74,17 @@ impl Measured {
 
     /// For a client on stdin.
     fn piped(options: &[&str], server: &[&str]) -> Self {
-        Self::of(Launch::new([&["proxy"], options, server].concat()).start())
+        Self::of(Launch::new([&["proxy", "--memory-budget", BUDGET], options, server].concat()).start())
     }
 
     /// For HTTP clients.
     fn listening(options: &[&str], server: &[&str]) -> (Self, SocketAddr) {
-        let listen = ["proxy", "--listen", "127.0.0.1:0", "--log-level", "error"];
+        Self::listening_within(BUDGET, options, server)
+    }
+
+    /// For HTTP clients, within another budget.
+    fn listening_within(budget: &str, options: &[&str], server: &[&str]) -> (Self, SocketAddr) {
+        let listen = ["proxy", "--memory-budget", budget, "--listen", "127.0.0.1:0", "--log-level", "error"];
         let mut session = Launch::new([&listen, options, server].concat()).start();
         let line = session.stderr.line_with("listening on http://");
         let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/mcp")).unwrap();

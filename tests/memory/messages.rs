@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     MIB, Measured, amount,
-    client::Request,
+    client::{Request, Response},
     fixture,
     legacy::Client,
     mux::{call, echoed, run},
@@ -24,6 +24,11 @@ fn len() -> usize {
 
 fn text(len: usize) -> String {
     "0123456789abcdef".repeat(len / 16)
+}
+
+/// Whether this is the message of an answer, which comes as an event where the machine is slow.
+fn holds(response: &mut Response, message: &str) -> bool {
+    String::from_utf8(response.read_all().unwrap()).unwrap().contains(message)
 }
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":"TEXT"}"#;
@@ -119,7 +124,7 @@ fn long_messages_over_a_shared_child() {
         let arguments = format!("\"{}\"", text(len));
         let mut response = call("7", "echo", &arguments).modern().send(address);
         assert_eq!(response.status, 200);
-        assert!(response.read_all().unwrap() == echoed("7", &arguments).as_bytes(), "another answer");
+        assert!(holds(&mut response, &echoed("7", &arguments)), "another answer");
     };
     echo(16);
     proxy.begin();
@@ -144,7 +149,7 @@ fn long_messages_over_an_own_child() {
     let arguments = format!("\"{}\"", text(len()));
     let request = client.post(call("7", "echo", &arguments).legacy_body());
     let mut response = request.send(address);
-    assert!(response.read_all().unwrap() == echoed("7", &arguments).as_bytes(), "another answer");
+    assert!(holds(&mut response, &echoed("7", &arguments)), "another answer");
     proxy.assert_peak("mux, own child: a long message there and back", 2 * len() + SPARE);
     proxy.end();
 }
