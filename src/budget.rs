@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   total ─┬─ large     half of it, and at least one message of the maximum length. A message beyond SMALL_LEN
-//!          │            takes all it may become at once, in the order of asking
-//!          └─ the rest ─┬─ turns     1/16: for whoever found no room in `common`; in the order of asking
+//!          │            takes all it may become at once, in the order of asking. In two parts, for messages to
+//!          │            servers and for those to clients, if each can hold one
+//!          └─ the rest ─┬─ turns     1/16, in two parts: for whoever found no room in `common`; in the order of asking
 //!                       ├─ admitted  3/4 of what remains: what each connection, exchange and session is
 //!                       │            guaranteed; taken when it begins, or it is refused
 //!                       └─ common    what a message or a queue needs beyond that, up to SMALL_LEN; taken if
@@ -12,9 +13,12 @@
 //!
 //! **No dead-lock.** Only `turns` and `large` are waited for, and only by who holds nothing of the same area or of
 //! a later one: something admitted, something of `common`, then one turn, then one large charge. Whoever has a turn
-//! needs no more of `common`, and whoever has a large charge needs nothing from anybody; so everybody in the queues
-//! waits for somebody who does not wait. That one may still have a peer that stalls; therefore waiting ends with an
-//! error ([`Exhausted`]), and links do not let a message stand still that holds a large charge.
+//! needs no more of `common`, and whoever has a large charge needs nothing more; so everybody in the queues waits for
+//! somebody who does not wait here. A message to a server may wait for that server to read, and the server for us to
+//! read its answers: therefore the two directions have parts of their own, and only what goes to a client, which must
+//! read while it writes, holds the last of them. Where the budget is too small for two parts, and for a peer that
+//! stalls, waiting ends with an error ([`Exhausted`]), and links do not let a message stand still half-read while
+//! others wait for the large charge it holds.
 //!
 //! **Who is charged.** Each buffer of ours that can hold what a peer sent, with its capacity. What HTTP and TLS
 //! libraries hold is part of what is admitted, from sizes that are set explicitly where they are configured. A
@@ -28,6 +32,7 @@ mod room;
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -85,7 +90,7 @@ pub struct Exhausted {
 }
 
 /// What becomes of asking for room that has to be waited for. Dropped, it asks no more, and nothing is lost.
-pub type Waiting = BoxFuture<'static, Result<Charge, Exhausted>>;
+pub type Waiting = Pin<Box<dyn Future<Output = Result<Charge, Exhausted>> + Send + Sync>>;
 
 struct Areas {
     total: usize,
@@ -93,8 +98,9 @@ struct Areas {
     held: AtomicUsize,
     admitted: Area,
     common: Area,
-    turns: Area,
-    large: Area,
+    /// For messages to servers, and for those to clients.
+    turns: [Area; 2],
+    large: [Area; 2],
     /// What a message beyond [`SMALL_LEN`] takes whose length nobody knows.
     whole_len: usize,
     wait: Duration,
@@ -104,14 +110,26 @@ struct Area {
     /// In units of [`UNIT`].
     free: Semaphore,
     len: usize,
+    /// How many wait for it.
+    waiters: AtomicUsize,
+}
+
+/// Who a message goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third side")]
+pub enum Toward {
+    /// From a client.
+    Server,
+    /// From a server.
+    Client,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Which {
     Admitted,
     Common,
-    Turns,
-    Large,
+    Turns(Toward),
+    Large(Toward),
 }
 
 enum Source {
@@ -140,8 +158,8 @@ impl Budget {
             held: AtomicUsize::new(0),
             admitted: Area::new(admitted),
             common: Area::new(rest - turns - admitted),
-            turns: Area::new(turns),
-            large: Area::new(large),
+            turns: [turns / 2; 2].map(Area::new),
+            large: if large / 2 >= whole_len { [large / 2; 2].map(Area::new) } else { [large, 0].map(Area::new) },
             whole_len,
             wait: DEFAULT_WAIT,
         };
@@ -174,6 +192,12 @@ impl Budget {
     #[must_use]
     pub fn wait(&self) -> Duration {
         self.areas.wait
+    }
+
+    /// Whether somebody waits for a large message to be over that goes the same way.
+    #[must_use]
+    pub fn has_waiters(&self, toward: Toward) -> bool {
+        self.areas.area(Which::Large(toward)).waiters.load(Ordering::Relaxed) > 0
     }
 
     /// What a message beyond [`SMALL_LEN`] takes whose length nobody knows, in bytes: the maximum of a message,
@@ -223,14 +247,15 @@ impl Budget {
     /// # Errors
     ///
     /// If there was none within [`wait`](Self::wait), or there can be none.
-    pub fn turn(&self, len: usize) -> Waiting {
-        let which = if len <= SMALL_LEN { Which::Turns } else { Which::Large };
+    pub fn turn(&self, len: usize, toward: Toward) -> Waiting {
+        let which = if len <= SMALL_LEN { Which::Turns(toward) } else { Which::Large(toward) };
         let budget = self.clone();
         Box::pin(async move {
             let Areas { total, wait, .. } = *budget.areas;
             if len > budget.areas.area(which).len {
                 return Err(Exhausted { len, total, waited: Duration::ZERO });
             }
+            let _counted = Waiter::new(budget.areas.area(which));
             timeout(wait, budget.acquire(which, len)).await.map_err(|_| Exhausted { len, total, waited: wait })
         })
     }
@@ -312,6 +337,22 @@ impl Drop for Charge {
     }
 }
 
+/// One who waits for an area, until dropped.
+struct Waiter<'a>(&'a AtomicUsize);
+
+impl<'a> Waiter<'a> {
+    fn new(area: &'a Area) -> Self {
+        area.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(&area.waiters)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Bytes and what they are charged with.
 struct Held<C> {
     bytes: Bytes,
@@ -329,15 +370,21 @@ impl Areas {
         match which {
             Which::Admitted => &self.admitted,
             Which::Common => &self.common,
-            Which::Turns => &self.turns,
-            Which::Large => &self.large,
+            Which::Turns(toward) => pick(&self.turns, toward),
+            Which::Large(toward) => pick(&self.large, toward),
         }
     }
 }
 
+/// The part for one direction, or the only one.
+fn pick([server, client]: &[Area; 2], toward: Toward) -> &Area {
+    if toward == Toward::Server || client.len == 0 { server } else { client }
+}
+
 impl Area {
     fn new(len: usize) -> Self {
-        Self { free: Semaphore::new((len / UNIT).min(Semaphore::MAX_PERMITS)), len }
+        let free = Semaphore::new((len / UNIT).min(Semaphore::MAX_PERMITS));
+        Self { free, len, waiters: AtomicUsize::new(0) }
     }
 
     fn give_back(&self, units: u32) {

@@ -39,10 +39,11 @@ pub mod socket;
 #[cfg(unix)]
 pub mod stdio;
 
-use std::fmt::Display;
+use std::{fmt::Display, io};
 
 use crate::{
-    budget::{Budget, Exhausted},
+    budget::{Allowance, Budget, Exhausted},
+    resources::Resources,
     session::{Counts, Reason},
 };
 
@@ -81,6 +82,13 @@ fn not_admitted(budget: &Budget) -> Reason {
 
 /// When to try again where there is no room, in seconds.
 const RETRY_AFTER: u32 = 5;
+
+/// Room for the one session of a process.
+fn session_room(resources: &Resources) -> io::Result<Allowance> {
+    let budget = &resources.budget;
+    let used_up = || io::Error::other(format!("the memory budget of {} bytes is used up", budget.total()));
+    budget.try_admit(0, SESSION_LEN).ok_or_else(used_up)
+}
 
 /// What a session may always hold of messages, both directions together, so that ordinary ones go on when memory is
 /// short: a read buffer of the smallest size each way.

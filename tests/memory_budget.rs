@@ -16,11 +16,19 @@ mod support;
 #[path = "support/temp.rs"]
 mod temp;
 
-use std::{fs, thread};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    thread,
+};
 
 use client::Pending;
 use mux::{Call, Mux, assert_refused, call, echoed};
+use rustix::process::Signal;
 use serde_json::Value;
+use support::{Launch, Session, eventually};
+use temp::TempDir;
 
 const MIB: usize = 1 << 20;
 
@@ -31,15 +39,24 @@ fn long_call(id: &str, len: usize) -> (Call, String) {
 }
 
 /// The proxy's process; the other of that name is its keeper.
-fn proxy(mux: &Mux) -> u32 {
-    let processes = mux.session.processes();
+fn proxy(session: &Session) -> u32 {
+    let processes = session.processes();
     processes.iter().find(|process| process.words.contains(" proxy ")).map(|process| process.pid).unwrap()
 }
 
 /// The most memory that a process has had, in bytes.
 fn peak(pid: u32) -> usize {
+    status(pid, "VmHWM:")
+}
+
+/// The memory that it has.
+fn resident(pid: u32) -> usize {
+    status(pid, "VmRSS:")
+}
+
+fn status(pid: u32, key: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
@@ -56,8 +73,8 @@ fn all_but_one(mux: &Mux, call: &Call) -> (Pending, u8) {
 
 #[test]
 fn many_long_bodies_before_a_small_budget_all_come_through() {
-    let mux = Mux::start(&["--max-frame-len", "4MiB", "--memory-budget", "14MiB"]);
-    let before = peak(proxy(&mux));
+    let mux = Mux::start(&["--max-frame-len", "4MiB", "--memory-budget", "20MiB"]);
+    let before = peak(proxy(&mux.session));
     thread::scope(|scope| {
         for client in 0..16 {
             let address = mux.address;
@@ -71,7 +88,7 @@ fn many_long_bodies_before_a_small_budget_all_come_through() {
             });
         }
     });
-    let (after, budget) = (peak(proxy(&mux)), 14 * MIB);
+    let (after, budget) = (peak(proxy(&mux.session)), 20 * MIB);
     // Allocators keep a little of what was freed; 16 messages at a time would be 48 MiB.
     assert!(after - before < 2 * budget, "{after} bytes, {before} before, a budget of {budget}");
 }
@@ -88,22 +105,83 @@ fn long_body_that_stands_still_is_cut_and_the_next_goes_on() {
 
 #[test]
 fn long_body_that_finds_no_room_in_time_is_refused_with_the_numbers_and_small_ones_go_on() {
-    let options = ["--max-frame-len", "4MiB", "--memory-budget", "13MiB", "--memory-timeout", "500ms"];
+    let options = ["--max-frame-len", "8MiB", "--memory-budget", "17MiB", "--memory-timeout", "500ms"];
     let mux = Mux::start(&options);
-    let (call_one, arguments) = long_call("1", 3 * MIB);
+    let (call_one, arguments) = long_call("1", 7 * MIB);
     let (mut first, last) = all_but_one(&mux, &call_one);
     for _ in 0..10 {
         // Until the proxy has read the first, which the second would overtake otherwise.
         mux.ask(&call("0", "echo", "{}"));
     }
-    let (second, _) = all_but_one(&mux, &long_call("2", 4 * MIB - 1024).0);
+    let (second, _) = all_but_one(&mux, &long_call("2", 2 * MIB).0);
     let refused = second.response();
     assert_eq!(refused.header("retry-after"), Some("5"));
     let text = assert_refused(refused, 503, -32603, &Value::Null);
-    for word in ["500ms", "13631488", "memory budget"] {
+    for word in ["500ms", "17825792", "memory budget"] {
         assert!(text.contains(word), "{text}");
     }
     assert_eq!(mux.ask(&call("3", "echo", "{}")), echoed("3", "{}"));
     first.write(&[last]);
     assert!(first.response().text() == echoed("1", &arguments));
+}
+
+/// A line of about `len` bytes, without its end.
+fn long_line(id: &str, len: usize) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x","params":{{"text":"{}"}}}}"#, "x".repeat(len))
+}
+
+#[test]
+fn long_line_arrives_exactly_within_a_budget_for_one_and_the_buffer_is_given_back() {
+    let here = TempDir::new().unwrap();
+    let kept = here.join("line");
+    // One that reads all of a message before it answers, as servers do; `cat` would want room for it twice.
+    let script = ["sh", "-c", "head -n 1 > \"$0\"; cat \"$0\"; sleep 60", kept.to_str().unwrap()];
+    let mut session = Session::of_server(
+        &["--max-frame-len", "32MiB", "--memory-budget", "44MiB", "--shutdown-grace", "1ms"],
+        &script,
+    );
+    let pid = proxy(&session);
+    let before = peak(pid);
+    let line = long_line("1", 24 * MIB) + "\n";
+    session.send(&line);
+    assert!(session.stdout.take(line.len()) == line.as_bytes());
+    let taken = peak(pid) - before;
+    assert!(taken < line.len() + 8 * MIB, "{taken} bytes for a line of {}", line.len());
+    eventually("its memory is given back", || resident(pid) < before + 8 * MIB);
+    session.signal(Signal::TERM);
+}
+
+#[test]
+fn long_line_that_finds_no_room_is_an_error_to_its_asker_and_the_session_goes_on() {
+    let (here, there) = (TempDir::new().unwrap(), "lines.sock");
+    let socket = here.join(there);
+    let listen = format!("unix:{}", socket.display());
+    let options = ["proxy", "--listen", &listen, "--max-frame-len", "4MiB", "--memory-budget", "13MiB"];
+    let mut proxy = Launch::new([&options[..], &["--memory-timeout", "500ms", "--", "cat"]].concat()).start();
+    proxy.stderr.line_with("listening");
+    let connect = || UnixStream::connect(&socket).unwrap();
+    let (mut first, mut second) = (connect(), BufReader::new(connect()));
+    let (one, two) = (long_line("1", 3 * MIB), long_line("2", 3 * MIB));
+    first.write_all(&one.as_bytes()[..2 * MIB]).unwrap();
+    // Nobody waits for it yet, so it may stand still.
+    second.get_mut().write_all(b"{\"jsonrpc\":\"2.0\",\"method\":\"y\"}\n").unwrap();
+    let mut line = String::new();
+    second.read_line(&mut line).unwrap();
+    second.get_mut().write_all((two + "\n").as_bytes()).unwrap();
+    line.clear();
+    second.read_line(&mut line).unwrap();
+    for word in ["\"id\":2,\"error\"", "500ms", "13631488"] {
+        assert!(line.contains(word), "{line}");
+    }
+    second.get_mut().write_all(b"{\"jsonrpc\":\"2.0\",\"method\":\"z\"}\n").unwrap();
+    line.clear();
+    second.read_line(&mut line).unwrap();
+    assert_eq!(line, "{\"jsonrpc\":\"2.0\",\"method\":\"z\"}\n");
+    // While another waited, the first stood still for as long, and was cut for it.
+    first.write_all(&one.as_bytes()[2 * MIB..]).unwrap();
+    first.write_all(b"\n").unwrap();
+    line.clear();
+    BufReader::new(first).read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"jsonrpc\":\"2.0\",\"id\":1,"), "{}", line.len());
+    proxy.signal(Signal::TERM);
 }

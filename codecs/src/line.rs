@@ -145,6 +145,16 @@ impl LineDecoder {
         src.get(..end).unwrap_or_default()
     }
 
+    /// Gives up the unfinished line that `src` holds, as if it were too long: it is skipped, what has come of it and
+    /// what will, and the next line is whole. Returns where it begins in the stream.
+    ///
+    /// For whoever has no room for the rest of it. Call it when [`decode`](Self::decode) has returned `None`.
+    pub fn give_up(&mut self, src: &BytesMut) -> u64 {
+        self.scanned = src.len();
+        self.state = State::Skipping;
+        self.at
+    }
+
     fn advance<'a>(
         &mut self,
         src: &'a mut BytesMut,
@@ -152,7 +162,8 @@ impl LineDecoder {
         stream: Stream,
     ) -> Result<Option<OpenBatch<'a>>, FrameError> {
         table.clear();
-        if self.scanned == src.len() && self.scanned <= self.max_frame_len && stream == Stream::Open {
+        let is_seen = self.scanned == src.len() && self.scanned <= self.max_frame_len;
+        if is_seen && stream == Stream::Open && self.state != State::Skipping {
             // Nothing new: the call that ends every loop over `decode`.
             return Ok(None);
         }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Budget, Charge, Source, Waiting};
+use super::{Budget, Charge, Source, Toward, Waiting, Which};
 
 /// What something was admitted with. A handle: clones share it, and the room is given back with the last of them
 /// and the last charge taken from it.
@@ -44,8 +44,8 @@ impl Allowance {
     }
 
     /// As [`Budget::turn`].
-    pub fn turn(&self, len: usize) -> Waiting {
-        self.shared.budget.turn(len)
+    pub fn turn(&self, len: usize, toward: Toward) -> Waiting {
+        self.shared.budget.turn(len, toward)
     }
 
     /// The budget it is part of.
@@ -56,6 +56,15 @@ impl Allowance {
 
     pub(super) fn give_back(&self, len: usize) {
         self.shared.free.fetch_add(len, Ordering::Relaxed);
+    }
+}
+
+impl Default for Allowance {
+    /// Of a budget that nobody else has a part of.
+    fn default() -> Self {
+        let (budget, own) = (Budget::default(), 16 << 10);
+        let none = Charge { source: Source::Area(Arc::clone(&budget.areas), Which::Admitted), len: 0 };
+        Self::new(budget, none, own)
     }
 }
 

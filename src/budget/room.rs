@@ -2,11 +2,12 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::{Allowance, Charge, Exhausted, SMALL_LEN, Waiting};
+use super::{Allowance, Charge, Exhausted, SMALL_LEN, Toward, Waiting};
 
 /// The room for one message as it grows; given back when dropped.
 pub struct Room {
     allowance: Allowance,
+    toward: Toward,
     /// What it has of what is guaranteed and of what is common; empty once it has a turn.
     small: Vec<Charge>,
     turn: Option<Charge>,
@@ -18,8 +19,8 @@ pub struct Room {
 impl Room {
     /// No room yet.
     #[must_use]
-    pub fn new(allowance: &Allowance) -> Self {
-        Self { allowance: allowance.clone(), small: Vec::new(), turn: None, waiting: None }
+    pub fn new(allowance: &Allowance, toward: Toward) -> Self {
+        Self { allowance: allowance.clone(), toward, small: Vec::new(), turn: None, waiting: None }
     }
 
     /// Ready when the message may take `len` bytes. `most` is what it can become at most, so far as is known.
@@ -33,7 +34,7 @@ impl Room {
                 continue;
             }
             let most = if len <= SMALL_LEN { most.min(SMALL_LEN) } else { most };
-            let waiting = self.waiting.get_or_insert_with(|| self.allowance.turn(most.max(len)));
+            let waiting = self.waiting.get_or_insert_with(|| self.allowance.turn(most.max(len), self.toward));
             let turn = ready!(waiting.as_mut().poll(cx));
             self.waiting = None;
             self.turn = Some(turn?);
@@ -57,6 +58,45 @@ impl Room {
         let charge = self.allowance.try_take(wanted - has).or_else(|| self.allowance.try_take(len - has));
         self.small.extend(charge);
         len <= self.len()
+    }
+
+    /// Gives it room for `len` bytes if there is plenty. Whether it has it.
+    pub fn spares(&mut self, len: usize) -> bool {
+        let has = self.len();
+        if len <= has {
+            return true;
+        }
+        if len > SMALL_LEN || self.turn.is_some() || self.waiting.is_some() {
+            return false;
+        }
+        let more = len - has;
+        self.small.extend(self.allowance.try_own(more).or_else(|| self.allowance.budget().try_spare(more)));
+        len <= self.len()
+    }
+
+    /// Gives back what is beyond `len` bytes.
+    pub fn shrink(&mut self, len: usize) {
+        if let Some(turn) = &mut self.turn {
+            return turn.shrink(len);
+        }
+        let mut rest = len;
+        for charge in &mut self.small {
+            charge.shrink(rest);
+            rest -= charge.len();
+        }
+        self.small.retain(|charge| !charge.is_empty());
+    }
+
+    /// Whether others wait for a large message like this one to be over.
+    #[must_use]
+    pub fn keeps_others_waiting(&self) -> bool {
+        self.allowance.budget().has_waiters(self.toward)
+    }
+
+    /// What the longest message may take, with what is read behind it.
+    #[must_use]
+    pub fn whole_len(&self) -> usize {
+        self.allowance.budget().whole_len()
     }
 
     /// What it may take.
@@ -85,13 +125,8 @@ impl Room {
 
     /// Gives back what is beyond `len` bytes, and hands out the charges of the rest: the message has its length.
     pub fn into_charges(mut self, len: usize) -> Charges {
-        let mut rest = len;
         self.small.extend(self.turn.take());
-        for charge in &mut self.small {
-            charge.shrink(rest);
-            rest -= charge.len();
-        }
-        self.small.retain(|charge| !charge.is_empty());
+        self.shrink(len);
         Charges(self.small)
     }
 }

@@ -50,7 +50,8 @@ fn a_budget_below_one_message_is_refused_with_the_numbers() {
     let budget = Budget::new(least, 64 * MIB).unwrap();
     // Nothing of it is without a use.
     let Areas { admitted, common, turns, large, .. } = &*budget.areas;
-    assert_eq!(admitted.len + common.len + turns.len + large.len, least);
+    let lens = turns.iter().chain(large).map(|area| area.len).sum::<usize>();
+    assert_eq!(admitted.len + common.len + lens, least);
     assert!(Budget::new(usize::MAX, usize::MAX).is_err());
 }
 
@@ -78,19 +79,20 @@ async fn too_many_are_refused_and_sessions_cannot_take_what_messages_need() {
     let admitted: Vec<_> = std::iter::from_fn(|| budget.try_admit(40 << 10, 0)).collect();
     assert!(admitted.len() > 50, "{}", admitted.len());
     assert!(budget.try_take(64 << 10).is_some());
-    assert!(is_ready(&mut budget.turn(SMALL_LEN)).is_some());
-    assert!(is_ready(&mut budget.turn(budget.whole_len())).is_some());
+    assert!(is_ready(&mut budget.turn(SMALL_LEN, Toward::Server)).is_some());
+    assert!(is_ready(&mut budget.turn(budget.whole_len(), Toward::Server)).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn large_messages_take_turns_in_order_and_who_leaves_the_queue_is_nobodys_turn() {
     let budget = Budget::new(24 * MIB, 15 * MIB).unwrap();
     let len = budget.whole_len();
-    let first = budget.turn(len).await.unwrap();
-    let [mut second, mut third, mut fourth] = [budget.turn(len), budget.turn(2 * MIB), budget.turn(len)];
+    let first = budget.turn(len, Toward::Server).await.unwrap();
+    let [mut second, mut third, mut fourth] =
+        [budget.turn(len, Toward::Server), budget.turn(2 * MIB, Toward::Server), budget.turn(len, Toward::Server)];
     assert!(is_ready(&mut second).is_none() && is_ready(&mut third).is_none() && is_ready(&mut fourth).is_none());
     // While others wait, small ones go on.
-    assert!(budget.try_take(SMALL_LEN).is_some() && is_ready(&mut budget.turn(SMALL_LEN)).is_some());
+    assert!(budget.try_take(SMALL_LEN).is_some() && is_ready(&mut budget.turn(SMALL_LEN, Toward::Server)).is_some());
     drop(second);
     assert!(is_ready(&mut third).is_none());
     drop(first);
@@ -104,17 +106,17 @@ async fn large_messages_take_turns_in_order_and_who_leaves_the_queue_is_nobodys_
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_with_the_numbers() {
     let budget = budget().with_wait(Duration::from_secs(7));
-    let large = budget.turn(budget.whole_len()).await.unwrap();
+    let large = budget.turn(budget.whole_len(), Toward::Server).await.unwrap();
     let started = crate::clock::now();
     let len = 5 * MIB;
     let total = budget.total();
-    let error = budget.turn(len).await.unwrap_err();
+    let error = budget.turn(len, Toward::Server).await.unwrap_err();
     assert_eq!(error, Exhausted { len, total, waited: Duration::from_secs(7) });
     assert_eq!(started.elapsed(), Duration::from_secs(7));
-    let error = budget.turn(17 * MIB).await.unwrap_err();
+    let error = budget.turn(17 * MIB, Toward::Server).await.unwrap_err();
     assert_eq!(error, Exhausted { len: 17 * MIB, total, waited: Duration::ZERO }, "that can never be");
     drop(large);
-    assert!(budget.turn(len).await.is_ok());
+    assert!(budget.turn(len, Toward::Server).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,6 +69,7 @@ use super::{
     signals::{Stops, Told},
 };
 use crate::{
+    budget::{Allowance, Toward},
     clock,
     resources::Resources,
     session::{Counts, Reason, Reply, Session, StreamKey, dialed::Dialed},
@@ -209,13 +210,19 @@ impl Outcome {
 ///
 /// None; dropping it drops both sides, without a word to the server.
 pub async fn run(downstream: (Reader, Writer), client: Client, options: Options) -> io::Result<Outcome> {
-    Ok(serve(downstream, client, options, Stops::signals()?).await)
+    let allowance = super::session_room(&options.resources)?;
+    Ok(serve((downstream, &allowance), client, options, Stops::signals()?).await)
 }
 
 /// As [`run`], told to stop by `stops`.
-pub(super) async fn serve(downstream: (Reader, Writer), client: Client, options: Options, mut stops: Stops) -> Outcome {
+pub(super) async fn serve(
+    (downstream, allowance): ((Reader, Writer), &Allowance),
+    client: Client,
+    options: Options,
+    mut stops: Stops,
+) -> Outcome {
     let mut open = options.resources.metrics.session(Link::Dial);
-    let mut dial = Dial::new(downstream, client, options);
+    let mut dial = Dial::new(downstream, client, options, allowance);
     while dial.phase != Phase::Over {
         // First what is rare: a flood may take all the time there is.
         tokio::select! {
@@ -235,14 +242,14 @@ pub(super) async fn serve(downstream: (Reader, Writer), client: Client, options:
 }
 
 impl Dial {
-    fn new((reader, writer): (Reader, Writer), client: Client, options: Options) -> Self {
+    fn new((reader, writer): (Reader, Writer), client: Client, options: Options, allowance: &Allowance) -> Self {
         let limits = options.limits;
         let log = |to| MessageLog::counted(Flow::new(&options.resources.metrics, Link::Dial, to));
         Self {
             to_server: log(To::Server),
             to_client: log(To::Client),
             client: Arc::new(client),
-            intake: Intake::new(reader, limits),
+            intake: Intake::new(reader, limits, allowance, Toward::Server),
             outbox: Outbox::new(writer),
             parser: EnvelopeParser::new(limits),
             oversized: Oversized::default(),

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 
-use crate::budget::{Allowance, Exhausted, Room};
+use crate::budget::{Allowance, Exhausted, Room, Toward};
 
 /// The message so far.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(super) struct Gathered {
 
 impl Gathered {
     /// Nothing yet of a message of at most `max` bytes.
-    pub(super) fn new(allowance: &Allowance, max: usize) -> Self {
-        Self { room: Room::new(allowance), first: Bytes::new(), joined: Vec::new(), max }
+    pub(super) fn new(allowance: &Allowance, toward: Toward, max: usize) -> Self {
+        Self { room: Room::new(allowance, toward), first: Bytes::new(), joined: Vec::new(), max }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,7 +91,7 @@ mod tests {
         let budget = Budget::new(16 * MIB, 4 * MIB).unwrap();
         let allowance = budget.try_admit(0, 4 << 10).unwrap();
         let base = budget.held();
-        let mut gathered = Gathered::new(&allowance, 4 * MIB);
+        let mut gathered = Gathered::new(&allowance, Toward::Server, 4 * MIB);
         assert!(push(&mut gathered, 3 << 10, None).is_ready());
         assert_eq!(budget.held(), base, "what is guaranteed is counted already");
         for _ in 0..128 {
@@ -112,16 +112,17 @@ mod tests {
     async fn two_long_ones_take_turns_and_one_that_is_told_takes_no_more_than_that() {
         let budget = Budget::new(16 * MIB, 7 * MIB).unwrap();
         let allowance = budget.try_admit(0, 4 << 10).unwrap();
-        let [mut one, mut two] = [Gathered::new(&allowance, 7 * MIB), Gathered::new(&allowance, 7 * MIB)];
+        let [mut one, mut two] =
+            [Gathered::new(&allowance, Toward::Server, 7 * MIB), Gathered::new(&allowance, Toward::Server, 7 * MIB)];
         assert!(push(&mut one, 2 * MIB, None).is_ready());
         assert!(push(&mut two, 2 * MIB, None).is_pending());
         drop(one.finish());
         assert!(push(&mut two, 2 * MIB, Some(3 * MIB)).is_ready());
-        let mut three = Gathered::new(&allowance, 7 * MIB);
+        let mut three = Gathered::new(&allowance, Toward::Server, 7 * MIB);
         assert!(push(&mut three, 2 * MIB, Some(3 * MIB)).is_pending(), "the one before asked for all there is");
         drop(two);
         assert!(push(&mut three, 2 * MIB, Some(3 * MIB)).is_ready());
-        let mut four = Gathered::new(&allowance, 7 * MIB);
+        let mut four = Gathered::new(&allowance, Toward::Server, 7 * MIB);
         assert!(push(&mut four, 2 * MIB, Some(3 * MIB)).is_ready());
     }
 }

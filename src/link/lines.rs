@@ -190,7 +190,7 @@ impl Lines {
 
 impl Parts {
     /// One connection, from its first byte to its end.
-    async fn session(self: Arc<Self>, connection: Connection, _allowance: Allowance, drain: Drain) {
+    async fn session(self: Arc<Self>, connection: Connection, allowance: Allowance, drain: Drain) {
         let peer = connection.peer();
         let token = drain.token.clone();
         if let Some(peer) = peer {
@@ -201,10 +201,10 @@ impl Parts {
         let run = async {
             match &self.server {
                 Server::Command { command, nursery, log } => {
-                    self.with_child(&connection, (command, nursery, log), drain).await
+                    self.with_child(&connection, (command, nursery, log), (drain, &allowance)).await
                 }
-                Server::Socket(target) => self.with_socket(&connection, target, drain).await,
-                Server::Http(client) => self.with_http(&connection, client, drain).await,
+                Server::Socket(target) => self.with_socket(&connection, target, (drain, &allowance)).await,
+                Server::Http(client) => self.with_http(&connection, client, (drain, &allowance)).await,
             }
         };
         match Box::pin(run).await {
@@ -221,7 +221,7 @@ impl Parts {
         &self,
         connection: &Connection,
         (command, nursery, log): (&Command, &Nursery, &ServerLines),
-        drain: Drain,
+        (drain, allowance): (Drain, &Allowance),
     ) -> io::Result<Option<Reason>> {
         let limit = self.options.start_timeout;
         let failed = |reason: Reason| {
@@ -243,7 +243,8 @@ impl Parts {
         let mut lines = log.clone();
         let log = async move |line: &[u8]| lines.pass(line).await;
         let carer = Carer::Nursery(nursery.clone(), exit);
-        let outcome = stdio::serve(connection.halves()?, carer, child, log, options, drain.stops()).await?;
+        let outcome =
+            stdio::serve((connection.halves()?, allowance), carer, child, log, options, drain.stops()).await?;
         let is_clean = outcome.is_clean();
         let stdio::Outcome { cause, status, orphans, counts, .. } = outcome;
         if is_clean {
@@ -256,7 +257,12 @@ impl Parts {
     }
 
     /// A session with a connection of its own to the server. `Some`: why there is none.
-    async fn with_socket(&self, connection: &Connection, target: &Target, drain: Drain) -> io::Result<Option<Reason>> {
+    async fn with_socket(
+        &self,
+        connection: &Connection,
+        target: &Target,
+        (drain, allowance): (Drain, &Allowance),
+    ) -> io::Result<Option<Reason>> {
         let upstream = match Connection::connect(target, self.options.start_timeout).await {
             Ok(upstream) => upstream,
             Err(error) => {
@@ -266,7 +272,7 @@ impl Parts {
         };
         let LinesOptions { limits, max_pending, shutdown, resources, .. } = self.options.clone();
         let options = socket::Options { limits, max_pending, grace: shutdown.grace, drain: None, resources };
-        let outcome = socket::serve(connection.halves()?, upstream, options, drain.stops()).await?;
+        let outcome = socket::serve((connection.halves()?, allowance), upstream, options, drain.stops()).await?;
         let socket::Outcome { cause, orphans, counts } = outcome;
         if !outcome.is_clean() {
             tracing::warn!(orphans, "the server ended before the client was done");
@@ -276,10 +282,15 @@ impl Parts {
     }
 
     /// A session with a server over HTTP, which answers by itself when that cannot be reached.
-    async fn with_http(&self, connection: &Connection, client: &Client, drain: Drain) -> io::Result<Option<Reason>> {
+    async fn with_http(
+        &self,
+        connection: &Connection,
+        client: &Client,
+        (drain, allowance): (Drain, &Allowance),
+    ) -> io::Result<Option<Reason>> {
         let LinesOptions { limits, max_pending, resources, .. } = self.options.clone();
         let options = dial::Options { limits, max_pending, drain: None, resources };
-        let outcome = dial::serve(connection.halves()?, client.clone(), options, drain.stops()).await;
+        let outcome = dial::serve((connection.halves()?, allowance), client.clone(), options, drain.stops()).await;
         let is_clean = outcome.is_clean();
         let dial::Outcome { cause, orphans, counts } = outcome;
         if !is_clean {

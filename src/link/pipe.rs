@@ -24,17 +24,18 @@ use std::{
 
 use bytes::BytesMut;
 use shadowcat_codecs::{
-    FrameError, Limits,
+    Limits,
     envelope::{EnvelopeError, EnvelopeParser},
 };
 
 use super::{
     counting::count_error,
-    intake::Intake,
+    intake::{Intake, Unread},
     outbox::Outbox,
     refused::{Oversized, Refused},
 };
 use crate::{
+    budget::{Allowance, Toward},
     session::{Action, Message, Reason, Reply, Session, StreamKey},
     telemetry::metrics::{
         Flow, Metrics,
@@ -94,9 +95,10 @@ impl Pipe {
     /// A pipe between a client (`downstream`) and a server (`upstream`), each a reader and a writer.
     #[must_use]
     pub fn new(downstream: (Reader, Writer), upstream: (Reader, Writer), limits: Limits, session: Session) -> Self {
+        let allowance = Allowance::default();
         Self {
-            down: Half::new(StreamKey::DOWNSTREAM, downstream, limits),
-            up: Half::new(StreamKey::UPSTREAM, upstream, limits),
+            down: Half::new(StreamKey::DOWNSTREAM, downstream, limits, &allowance),
+            up: Half::new(StreamKey::UPSTREAM, upstream, limits, &allowance),
             session,
             parser: EnvelopeParser::new(limits),
             limits,
@@ -105,6 +107,15 @@ impl Pipe {
             told_initializing: false,
             dropped: Vec::new(),
         }
+    }
+
+    /// The pipe, with its buffers charged to `allowance`. To be called before anything crosses; without it, the pipe
+    /// has a budget of its own.
+    #[must_use]
+    pub fn with_room(mut self, allowance: &Allowance) -> Self {
+        self.down.intake.charge_to(allowance);
+        self.up.intake.charge_to(allowance);
+        self
     }
 
     /// The pipe, with what crosses it counted as going over `link`.
@@ -260,11 +271,11 @@ impl Pipe {
 
     /// The line at hand cannot be passed on; the decoder skips it.
     #[cold]
-    fn skip(&mut self, from: StreamKey, error: FrameError) {
+    fn skip(&mut self, from: StreamKey, error: Unread) {
         tracing::warn!(%from, %error, "message skipped");
         let limits = self.limits;
-        if let FrameError::MessageTooLarge { at, .. } = error {
-            self.half(from).oversized.start(limits, at);
+        if let Some(reason) = error.reason() {
+            self.half(from).oversized.start(limits, reason);
         }
     }
 
@@ -279,7 +290,7 @@ impl Pipe {
     }
 
     /// Queues one batch of frames; `false` when more has to be read first.
-    fn take_batch(&mut self, from: StreamKey, now: Instant) -> Result<bool, FrameError> {
+    fn take_batch(&mut self, from: StreamKey, now: Instant) -> Result<bool, Unread> {
         let Self { down, up, session, parser, limits, metrics, dropped, .. } = self;
         let (source, target) = if from == down.key { (down, up) } else { (up, down) };
         let Half { intake, outbox: back, log, .. } = source;
@@ -345,10 +356,11 @@ enum Moved {
 }
 
 impl Half {
-    fn new(key: StreamKey, (reader, writer): (Reader, Writer), limits: Limits) -> Self {
+    fn new(key: StreamKey, (reader, writer): (Reader, Writer), limits: Limits, allowance: &Allowance) -> Self {
+        let toward = if key == StreamKey::UPSTREAM { Toward::Client } else { Toward::Server };
         Self {
             key,
-            intake: Intake::new(reader, limits),
+            intake: Intake::new(reader, limits, allowance, toward),
             outbox: Outbox::new(writer),
             told_ended: false,
             told_gone: false,

@@ -11,7 +11,7 @@ use shadowcat_codecs::{
 
 use crate::session::{Reason, Reply, Session, StreamKey};
 
-/// The overlong message one side is sending, if it is.
+/// The message that is skipped which one side is sending, if it is.
 #[derive(Debug, Default)]
 pub(super) struct Oversized {
     current: Option<Box<Refused>>,
@@ -25,9 +25,8 @@ pub(super) struct Refused {
 }
 
 impl Oversized {
-    /// A message that begins at byte `at` of its stream is longer than the limit.
-    pub(super) fn start(&mut self, limits: Limits, at: u64) {
-        let reason = Reason::MessageTooLarge { limit: limits.max_frame_len(), at };
+    /// A message is skipped, for this reason.
+    pub(super) fn start(&mut self, limits: Limits, reason: Reason) {
         self.current = Some(Box::new(Refused { scan: EnvelopeScan::new(limits), reason }));
     }
 

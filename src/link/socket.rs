@@ -20,6 +20,7 @@ use super::{
     signals::{Stops, Told},
 };
 use crate::{
+    budget::Allowance,
     clock,
     resources::Resources,
     session::{Counts, Reason, Session, StreamKey},
@@ -92,12 +93,13 @@ impl Outcome {
 ///
 /// None; dropping it drops both sides.
 pub async fn run(downstream: (Reader, Writer), upstream: Connection, options: Options) -> io::Result<Outcome> {
-    serve(downstream, upstream, options, Stops::signals()?).await
+    let allowance = super::session_room(&options.resources)?;
+    serve((downstream, &allowance), upstream, options, Stops::signals()?).await
 }
 
 /// As [`run`], told to stop by `stops`.
 pub(super) async fn serve(
-    downstream: (Reader, Writer),
+    (downstream, allowance): ((Reader, Writer), &Allowance),
     upstream: Connection,
     options: Options,
     mut stops: Stops,
@@ -105,6 +107,7 @@ pub(super) async fn serve(
     let metrics = options.resources.metrics.clone();
     let mut open = metrics.session(Link::Socket);
     let mut pipe = Pipe::new(downstream, upstream.halves()?, options.limits, Session::new(options.max_pending))
+        .with_room(allowance)
         .counted(&metrics, Link::Socket);
     let mut running = Running::new(options);
     while !running.is_over() {

@@ -26,6 +26,7 @@ use super::{
     signals::{Stops, Told},
 };
 use crate::{
+    budget::Allowance,
     clock,
     resources::Resources,
     session::{Counts, Session, StreamKey},
@@ -125,7 +126,7 @@ impl Outcome {
 ///
 /// # Errors
 ///
-/// If the keeper is lost, or signals cannot be watched.
+/// If the keeper is lost, signals cannot be watched, or the memory budget has no room for a session.
 ///
 /// # Cancel safety
 ///
@@ -137,12 +138,13 @@ pub async fn run(
     log: impl AsyncFnMut(&[u8]),
     options: Options,
 ) -> io::Result<Outcome> {
-    serve(downstream, Carer::Keeper(keeper), child, log, options, Stops::signals()?).await
+    let allowance = super::session_room(&options.resources)?;
+    serve((downstream, &allowance), Carer::Keeper(keeper), child, log, options, Stops::signals()?).await
 }
 
 /// As [`run`], with a child of whichever keeper, and told to stop by `stops`.
 pub(super) async fn serve(
-    downstream: (Reader, Writer),
+    (downstream, allowance): ((Reader, Writer), &Allowance),
     mut carer: Carer<'_>,
     child: Child,
     log: impl AsyncFnMut(&[u8]),
@@ -153,6 +155,7 @@ pub(super) async fn serve(
     let metrics = options.resources.metrics.clone();
     let (mut open, _child) = (metrics.session(Link::Pipe), metrics.child());
     let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending))
+        .with_room(allowance)
         .counted(&metrics, Link::Pipe);
     let server_log = ServerLog::new(stderr, log);
     let mut running = Running::new(id, &options, server_log.last_words());

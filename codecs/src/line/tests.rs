@@ -187,3 +187,21 @@ proptest! {
         prop_assert_eq!(decoded(reads, max), naive(&bytes, max));
     }
 }
+
+#[test]
+fn a_line_that_is_given_up_is_skipped_and_the_next_one_is_whole() {
+    for rest in ["", "more", "more and more\nnext\n"] {
+        let (mut decoder, mut table) = (LineDecoder::new(Limits::default()), FrameTable::new());
+        let mut src = BytesMut::from("first\nbegun");
+        let first = decoder.decode(&mut src, &mut table).unwrap().unwrap().freeze();
+        assert_eq!(first.iter().collect::<Vec<_>>(), [b"first"]);
+        assert!(decoder.decode(&mut src, &mut table).unwrap().is_none());
+        assert_eq!(decoder.give_up(&src), 6, "where the line begins");
+        assert_eq!(decoder.skipped(&src), b"begun");
+        src.extend_from_slice(rest.as_bytes());
+        let next = decoder.decode(&mut src, &mut table).unwrap().map(|open| open.freeze());
+        let expected: &[&[u8]] = if rest.ends_with('\n') { &[b"next"] } else { &[] };
+        assert_eq!(next.iter().flat_map(|batch| batch.iter()).collect::<Vec<_>>(), expected, "{rest:?}");
+        assert!(src.is_empty(), "nothing of it is kept");
+    }
+}

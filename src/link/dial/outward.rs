@@ -2,13 +2,9 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures::{FutureExt as _, future::abortable};
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
-use shadowcat_codecs::{
-    FrameError,
-    envelope::{EnvelopeError, Kind},
-};
+use shadowcat_codecs::envelope::{EnvelopeError, Kind};
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -21,7 +17,7 @@ use super::{
     two_endpoints::Mode,
 };
 use crate::{
-    link::refused::Refused,
+    link::{intake::Unread, refused::Refused},
     session::{Action, Reason, RequestId, StreamKey, dialed, mirror::MCP_SESSION_ID, revision::Era},
     transport::http::Body,
 };
@@ -51,10 +47,10 @@ impl Dial {
 
     /// The line at hand cannot be passed on; the decoder skips it.
     #[cold]
-    fn skip(&mut self, error: FrameError) {
+    fn skip(&mut self, error: Unread) {
         tracing::warn!(from = %StreamKey::DOWNSTREAM, %error, "message skipped");
-        if let FrameError::MessageTooLarge { at, .. } = error {
-            self.oversized.start(self.options.limits, at);
+        if let Some(reason) = error.reason() {
+            self.oversized.start(self.options.limits, reason);
         }
     }
 
@@ -74,7 +70,7 @@ impl Dial {
     }
 
     /// Queues one batch of frames; `false` when more has to be read first.
-    fn take_batch(&mut self) -> Result<bool, FrameError> {
+    fn take_batch(&mut self) -> Result<bool, Unread> {
         let Some(mut open) = self.intake.next_batch()? else { return Ok(false) };
         let mut found = Vec::with_capacity(open.len());
         for index in 0..open.len() {
@@ -83,8 +79,12 @@ impl Dial {
             found.push(parsed.map(|envelope| (envelope, Box::from(self.parser.elements()))));
         }
         let batch = open.freeze();
+        // Frames go their own ways, and may still be on them when more is read.
+        let block = self.intake.charged(&batch);
         for (index, parsed) in found.into_iter().enumerate() {
-            let Some(frame) = batch.get(index).map(Bytes::from) else { continue };
+            let Some(frame) = batch.spans().get(index).map(|span| block.slice(span.start()..span.end())) else {
+                continue;
+            };
             match parsed {
                 Ok((envelope, elements)) => {
                     let elements: Box<[_]> = elements;

@@ -10,14 +10,15 @@ use std::{
 
 use bytes::Bytes;
 use shadowcat_codecs::{
-    FrameError, Limits,
+    Limits,
     envelope::{BatchElement, Envelope, EnvelopeParser, IdClass, Kind},
 };
 
 use crate::{
+    budget::{Allowance, Toward},
     clock,
     link::{
-        intake::Intake,
+        intake::{Intake, Unread},
         outbox::Outbox,
         refused::{Oversized, Refused},
     },
@@ -55,9 +56,9 @@ pub(super) enum Said {
 }
 
 impl ChildIo {
-    pub(super) fn new(stdin: Writer, stdout: Reader, limits: Limits) -> Self {
+    pub(super) fn new(stdin: Writer, stdout: Reader, limits: Limits, allowance: &Allowance) -> Self {
         Self {
-            intake: Intake::new(stdout, limits),
+            intake: Intake::new(stdout, limits, allowance, Toward::Client),
             outbox: Outbox::new(stdin),
             parser: EnvelopeParser::new(limits),
             limits,
@@ -164,7 +165,7 @@ impl ChildIo {
         }
     }
 
-    fn take_batch(&mut self, said: &mut Vec<Said>) -> Result<bool, FrameError> {
+    fn take_batch(&mut self, said: &mut Vec<Said>) -> Result<bool, Unread> {
         let Self { intake, parser, limits, .. } = self;
         let Some(mut open) = intake.next_batch()? else { return Ok(false) };
         let mut envelopes = Vec::with_capacity(open.len());
@@ -184,18 +185,21 @@ impl ChildIo {
             }
         }
         let batch = open.freeze();
+        // Frames go their own ways, and may still be on them when more is read.
+        let block = intake.charged(&batch);
         said.extend(envelopes.into_iter().filter_map(|(index, envelope, elements)| {
-            Some(Said::Message { frame: batch.get(index)?.into_bytes(), envelope, elements })
+            let span = batch.spans().get(index)?;
+            Some(Said::Message { frame: block.slice(span.start()..span.end()), envelope, elements })
         }));
         intake.recycle(batch);
         Ok(true)
     }
 
     #[cold]
-    fn skip(&mut self, error: FrameError) {
+    fn skip(&mut self, error: Unread) {
         tracing::warn!(from = "server", %error, "message skipped");
-        if let FrameError::MessageTooLarge { at, .. } = error {
-            self.oversized.start(self.limits, at);
+        if let Some(reason) = error.reason() {
+            self.oversized.start(self.limits, reason);
         }
     }
 

@@ -27,7 +27,7 @@ use super::{
     sharing::reply_to,
 };
 use crate::{
-    budget::Allowance,
+    budget::{Allowance, Toward},
     clock,
     link::{counting::count_error, gathered::Gathered, no_room, not_admitted, server_timing},
     session::{
@@ -323,7 +323,7 @@ async fn whole(
     if told.is_some_and(|len| len > limit) {
         return Err(too_large());
     }
-    let (mut gathered, mut pieces) = (Gathered::new(allowance, limit), 0);
+    let (mut gathered, mut pieces) = (Gathered::new(allowance, Toward::Server, limit), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Reason::InvalidRequest { what: format!("the body broke off: {error}") })?;
         let Ok(mut piece) = frame.into_data() else { continue };

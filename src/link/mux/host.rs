@@ -85,7 +85,7 @@ pub(super) struct Host {
     is_hurried: bool,
     chair: Chair,
     /// Room for what is on its way.
-    _allowance: Allowance,
+    allowance: Allowance,
 }
 
 /// The task's place among its kind.
@@ -135,7 +135,7 @@ impl Host {
             accepted: Vec::new(),
             is_hurried: false,
             chair,
-            _allowance: allowance,
+            allowance,
         }
     }
 
@@ -171,7 +171,7 @@ impl Host {
         let Born { child, exit } = born;
         tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
         let mut lines = self.parts.log.clone();
-        let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits);
+        let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits, &self.allowance);
         let log = ServerLog::new(child.stderr, async move |line: &[u8]| lines.pass(line).await);
         let words = log.last_words();
         let running = Running {

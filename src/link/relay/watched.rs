@@ -313,8 +313,8 @@ mod tests {
             cuts.sort_unstable();
             let single: Vec<usize> = (0..stream.len()).collect();
             let expected = decoded(&stream);
-            prop_assert_eq!(told(&stream, &[]), expected.clone());
-            prop_assert_eq!(told(&stream, &cuts), expected.clone());
+            prop_assert_eq!(&told(&stream, &[]), &expected);
+            prop_assert_eq!(&told(&stream, &cuts), &expected);
             prop_assert_eq!(told(&stream, &single), expected);
         }
     }

@@ -147,7 +147,11 @@ impl World {
             resources: Resources::default(),
         };
         let carer = Carer::Nursery(nursery, born.exit);
-        let serve = serve((ours.reader, ours.writer), carer, born.child, async |_: &[u8]| {}, options, stops);
+        let serve = async move {
+            let allowance = Allowance::default();
+            serve(((ours.reader, ours.writer), &allowance), carer, born.child, async |_: &[u8]| {}, options, stops)
+                .await
+        };
         Self {
             setting,
             client: Peer::new(client.reader, client.writer),
