@@ -37,6 +37,7 @@ pub mod session;
 pub mod supervise;
 pub mod telemetry;
 pub mod transport;
+pub mod verify;
 
 /// The pages of `docs/` whose code runs with the tests.
 pub mod _documentation {

@@ -1,6 +1,6 @@
 //! What a process has once, and every session in it uses.
 
-use crate::{budget::Budget, telemetry::metrics::Metrics};
+use crate::{budget::Budget, telemetry::metrics::Metrics, verify::Verify};
 
 /// Handles to what a process has once: clones share it. The default is of its own: nobody else's count.
 #[derive(Debug, Clone, Default)]
@@ -10,6 +10,8 @@ pub struct Resources {
     pub budget: Budget,
     /// What has happened, counted.
     pub metrics: Metrics,
+    /// Whether what leaves is held against what came in.
+    pub verify: Verify,
 }
 
 impl Resources {

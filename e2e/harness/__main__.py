@@ -84,7 +84,7 @@ def _exact(options: argparse.Namespace, build: Path) -> tuple[int, int]:
     """The checks of stdio to a child, byte for byte."""
     routes = [Route("direct")]
     if options.via or options.shadowcat:
-        prefix = shlex.split(options.via) if options.via else [str(options.shadowcat), "proxy", "--"]
+        prefix = shlex.split(options.via) if options.via else [str(options.shadowcat), "proxy", "--verify", "--"]
         routes.append(Route("through", tuple(prefix)))
     print_title(routes)
     rows = _run(build, routes, options.only, options.patience, options.deadline)

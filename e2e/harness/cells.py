@@ -47,6 +47,8 @@ LINKS = [
 ]
 #: The stream on which each server says where it listens, and how.
 SAYS_WHERE = {"dual": ("stdout", rb"^(\d+)$"), "everything": ("stderr", rb"^listening on port (\d+)")}
+#: What a proxy with --verify says of a message that was altered.
+FAULT = b"what left is not what came in"
 #: How long `mux` keeps a session whose client has just left: longer than any client is silent between two requests.
 SESSION_IDLE = "5s"
 DIRECT = {kind: Link(f"direct-{kind}", kind, kind, through=False) for kind in ("stdio", "http", "sse")}
@@ -139,7 +141,8 @@ class Cell:
                 reach, proxy = self._connect(bench, directory, stack)
                 self._drive(bench, directory, reach)
                 self._expect_closed(bench, proxy)
-                self.findings.setdefault("close", Finding(""))
+            _expect_unaltered(directory)
+            self.findings.setdefault("close", Finding(""))
         except CheckFailed as error:
             self.findings["close"] = Finding(str(error))
         for missing in (one for one in self.checks if one not in self.findings):
@@ -158,7 +161,7 @@ class Cell:
             upstream = [f"http://127.0.0.1:{server.port}/{path}"]
         if not self.link.through:
             return ({"command": words} if self.link.server == "stdio" else {self.link.server: upstream[0]}), None
-        proxy = [str(bench.shadowcat), "proxy", *self.link.flags]
+        proxy = [str(bench.shadowcat), "proxy", "--verify", *self.link.flags]
         if not self.link.listens:
             return {"command": [*proxy, *upstream]}, None
         if self.link.name == "mux" and not self.client.says_goodbye:
@@ -215,6 +218,12 @@ class Cell:
             # Whoever speaks without sessions, or tries whether the server does, has used the one server of all.
             _expect_no_server(proxy.mark, script, bench.patience, but_for=int(self.client.era == "modern"))
         expect_clean_end(proxy, bench.patience)
+
+
+def _expect_unaltered(directory: Path) -> None:
+    """With --verify, a proxy says in its log if what left was not what came in."""
+    for log in (path for path in directory.rglob("*") if path.is_file()):
+        expect(FAULT not in log.read_bytes(), f"{log.name} says that a message was altered")
 
 
 def _expect_no_server(mark: str, script: str, patience: float, but_for: int) -> None:

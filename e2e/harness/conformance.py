@@ -93,7 +93,7 @@ def _server_leg(bench: Bench, run: Run) -> Results:
             peer = start("server", bench.server("dual", "http"), rb"^(\d+)$", "stdout")
             upstream = [f"http://127.0.0.1:{peer.port}/mcp"]
         if run.route != "direct":
-            words = [str(bench.shadowcat), "proxy", "--listen", "127.0.0.1:0", *upstream]
+            words = [str(bench.shadowcat), "proxy", "--verify", "--listen", "127.0.0.1:0", *upstream]
             peer = start("proxy", words, ANNOUNCEMENT, "stderr")
         url = f"http://127.0.0.1:{peer.port}/mcp"
         words = ["server", "--url", url, "--suite", "all", "--spec-version", run.revision]

@@ -129,6 +129,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(crate) memory_timeout: Duration,
 
+    /// Hold what leaves against what came in, by hashes of whole messages; a difference, which would be a fault of
+    /// the proxy, is logged as an error and counted in shadowcat_verify_mismatches_total. Costs little
+    #[arg(long)]
+    pub(crate) verify: bool,
+
     /// Most requests in flight
     #[arg(long, value_name = "COUNT", default_value_t = 4096)]
     pub(crate) max_pending: usize,

@@ -22,6 +22,7 @@ use shadowcat::{
     budget::{Budget, TooSmall},
     resources::Resources,
     transport::{http::Client, listen::Address},
+    verify::Verify,
 };
 use tokio::runtime::{self, Runtime};
 
@@ -74,6 +75,10 @@ fn resources(args: &ProxyArgs) -> Result<Resources, Failure> {
     })?;
     let mut resources = Resources::default();
     resources.budget = budget.with_wait(args.memory_timeout);
+    if args.verify {
+        let failed = |error| Failure::new(RUNTIME, format!("the operating system gives no random bytes: {error}"));
+        resources.verify = Verify::on().map_err(failed)?;
+    }
     Ok(resources)
 }
 

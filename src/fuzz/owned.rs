@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use shadowcat_codecs::envelope::{Envelope, IdClass, Kind};
+use shadowcat_codecs::envelope::{Envelope, IdClass, Kind, text};
 
 use super::script::{IDS, Parsed, Script, parsed};
 use crate::session::{
@@ -26,6 +26,8 @@ struct World {
     connections: BTreeMap<u64, StreamKey>,
     /// Requests that wait, by the client's spelling of the id: on which stream.
     waiting: BTreeMap<String, StreamKey>,
+    /// The id of the latest `initialize`.
+    initialize: Option<String>,
     /// Streams whose client was away: what belongs there is kept, or lost.
     away: BTreeSet<u64>,
     /// Ids the child asked under.
@@ -75,6 +77,7 @@ impl World {
             keys: StreamKeys::new(),
             connections: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            initialize: None,
             away: BTreeSet::new(),
             questions: BTreeSet::new(),
             events: BTreeSet::new(),
@@ -100,21 +103,29 @@ impl World {
             Dialect::HttpSse => self.connections.values().next().copied().unwrap_or(exchange),
         };
         for part in parts.iter().filter(|part| part.kind() == Kind::Request) {
-            let before = self.waiting.insert(field(part, &frame), stream);
-            assert!(before.is_none(), "two of one id wait at a time");
+            let id = field(part, &frame);
+            if is_method(part, &frame, "initialize") {
+                self.initialize = Some(id.clone());
+            } else {
+                self.initialize.take_if(|first| *first == id);
+            }
+            let before = self.waiting.insert(id, stream);
+            // What a client that is away was answered is kept for it, or lost; either way nobody waits any more.
+            let is_over = before.is_none_or(|stream| self.away.contains(&stream.number()));
+            let has_one_stream = self.dialect == Dialect::HttpSse;
+            assert!(is_over || has_one_stream, "two of one id wait at a time");
         }
         if posted == Posted::Asked {
             self.connections.insert(exchange.number(), exchange);
         }
-        // Who cancels waits no more, but for `initialize`, which cannot be; only the session knows that it is one.
-        let (mut cancelled, before) = (Vec::new(), self.owned.waiting().0);
+        // Who cancels waits no more, but for `initialize`, which cannot be cancelled (Rule C2).
         for part in parts.iter().filter(|part| part.kind() == Kind::Notification) {
             let id = part.request_id().map(|id| String::from_utf8_lossy(id.of(&frame)).into_owned());
-            cancelled.extend(id.and_then(|id| self.waiting.remove_entry(&id)));
-        }
-        while self.waiting.len() < before {
-            let Some((id, stream)) = cancelled.pop() else { break };
-            self.waiting.insert(id, stream);
+            if let Some(id) = id
+                .filter(|id| is_method(part, &frame, "notifications/cancelled") && self.initialize != Some(id.clone()))
+            {
+                self.waiting.remove(&id);
+            }
         }
         self.take(Some(&frame));
     }
@@ -213,8 +224,13 @@ impl World {
                 continue;
             }
             let id = field(&part, &frame);
-            let stream = self.waiting.remove(&id);
-            let is_theirs = stream == Some(delivery.stream) || self.dialect == Dialect::HttpSse;
+            if self.waiting.get(&id) == Some(&delivery.stream) {
+                self.waiting.remove(&id);
+                continue;
+            }
+            // What was kept for a client that was away may be an answer to an earlier request of that id.
+            let was_kept = self.away.contains(&delivery.stream.number()) && delivery.event.is_some();
+            let is_theirs = was_kept || self.dialect == Dialect::HttpSse;
             assert!(is_theirs, "{} got an answer to {id}, which it does not wait for", delivery.stream);
         }
     }
@@ -258,6 +274,10 @@ fn message(script: &mut Script<'_>) -> String {
 
 fn parts(envelope: &Envelope, elements: impl Iterator<Item = Envelope>) -> Vec<Envelope> {
     if envelope.kind() == Kind::Batch { elements.collect() } else { vec![*envelope] }
+}
+
+fn is_method(part: &Envelope, frame: &Bytes, method: &str) -> bool {
+    part.method().and_then(|span| text(span, frame)).is_some_and(|found| found == method)
 }
 
 fn field(part: &Envelope, frame: &Bytes) -> String {

@@ -250,7 +250,11 @@ impl Dial {
             to_client: log(To::Client),
             client: Arc::new(client),
             intake: Intake::new(reader, limits, allowance, Toward::Server),
-            outbox: Outbox::new(writer),
+            outbox: Outbox::new(writer).checked(options.resources.verify.check(
+                &options.resources.metrics,
+                Link::Dial,
+                To::Client,
+            )),
             parser: EnvelopeParser::new(limits),
             oversized: Oversized::default(),
             // The server may ask as much as the client.

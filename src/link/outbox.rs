@@ -15,7 +15,10 @@ use shadowcat_codecs::{
     line::{LINE_END, LineRuns},
 };
 
-use crate::transport::Writer;
+use crate::{
+    transport::Writer,
+    verify::{Check, Seen},
+};
 
 /// A writer and its queue. The queue is bounded by who fills it: a link reads no more from one side while
 /// this holds what came from there.
@@ -29,11 +32,30 @@ pub(super) struct Outbox {
     unflushed: bool,
     /// Bytes of our own messages queued since the queue was last empty.
     own_len: usize,
+    /// With `--verify`.
+    check: Option<Box<Check>>,
 }
 
 impl Outbox {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer: Some(writer), queue: VecDeque::new(), unflushed: false, own_len: 0 }
+        Self { writer: Some(writer), queue: VecDeque::new(), unflushed: false, own_len: 0, check: None }
+    }
+
+    /// The outbox, with what leaves held against what came in.
+    pub(super) fn checked(self, check: Option<Box<Check>>) -> Self {
+        Self { check, ..self }
+    }
+
+    /// A frame as it came in, if it is looked at.
+    pub(super) fn seen(&self, frame: &[u8]) -> Option<Seen> {
+        self.check.as_ref().map(|check| check.seen(frame))
+    }
+
+    /// What was seen is among what is pushed next.
+    pub(super) fn enter(&mut self, seen: Option<Seen>) {
+        if let (Some(check), Some(seen), true) = (&mut self.check, seen, self.writer.is_some()) {
+            check.enter(seen);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -62,6 +84,7 @@ impl Outbox {
             return;
         }
         self.own_len += message.len();
+        self.enter(self.seen(&message));
         self.push(message);
         self.push(Bytes::from_static(LINE_END));
     }
@@ -71,6 +94,19 @@ impl Outbox {
         for piece in pieces {
             self.push(piece);
         }
+        self.push(Bytes::from_static(LINE_END));
+    }
+
+    /// As [`push_frame`](Self::push_frame), of a frame that nobody has seen before it was put together.
+    pub(super) fn push_checked(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
+        let mut whole = self.check.as_ref().map(|check| check.begin());
+        for piece in pieces {
+            if let Some(whole) = &mut whole {
+                whole.feed(&piece);
+            }
+            self.push(piece);
+        }
+        self.enter(whole.map(|whole| whole.seen()));
         self.push(Bytes::from_static(LINE_END));
     }
 
@@ -102,6 +138,9 @@ impl Outbox {
         self.queue.clear();
         self.unflushed = false;
         self.own_len = 0;
+        if let Some(check) = &mut self.check {
+            check.forget();
+        }
     }
 
     fn push(&mut self, slice: Bytes) {
@@ -124,7 +163,13 @@ impl Outbox {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unflushed = true;
+            if let Some(check) = &mut self.check {
+                leave(check, &self.queue, written);
+            }
             advance(&mut self.queue, written);
+        }
+        if let Some(check) = self.check.as_mut().filter(|_| self.unflushed) {
+            check.settle();
         }
         if self.unflushed {
             ready!(writer.poll_flush(cx))?;
@@ -132,6 +177,17 @@ impl Outbox {
         }
         self.own_len = 0;
         Poll::Ready(Ok(()))
+    }
+}
+
+fn leave(check: &mut Check, queue: &VecDeque<Bytes>, mut written: usize) {
+    for slice in queue {
+        let taken = slice.get(..written).unwrap_or(slice);
+        check.leave(taken);
+        written -= taken.len();
+        if written == 0 {
+            return;
+        }
     }
 }
 
@@ -155,6 +211,37 @@ const MAX_OWN_LEN: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        telemetry::metrics::{
+            Metrics,
+            labels::{Link, To},
+        },
+        transport::memory,
+        verify::Verify,
+    };
+
+    /// What leaves, of a frame that came in as `seen`, and how many differences were found.
+    fn checked(seen: &str, leaves: &'static str) -> u64 {
+        let (verify, metrics, place) = (Verify::on().unwrap(), Metrics::default(), (Link::Pipe, To::Server));
+        let (ours, _theirs) = memory::pair(1024);
+        let mut outbox = Outbox::new(ours.writer).checked(verify.check(&metrics, place.0, place.1));
+        for _ in 0..2 {
+            outbox.enter(outbox.seen(seen.as_bytes()));
+            outbox.push_frame([Bytes::from_static(leaves.as_bytes())]);
+        }
+        outbox.push_line(Bytes::from_static(b"of our own"));
+        let flushed = outbox.poll_flush(&mut Context::from_waker(std::task::Waker::noop()));
+        assert!(matches!(flushed, Poll::Ready(Ok(()))));
+        assert_eq!(metrics.verify_frames.of(place), 3);
+        metrics.verify_mismatches.of(place)
+    }
+
+    #[test]
+    fn an_altered_byte_is_found_where_it_leaves() {
+        assert_eq!(checked("{\"a\":1}", "{\"a\":1}"), 0);
+        assert_eq!(checked("{\"a\":1}", "{\"a\":2}"), 1);
+        assert_eq!(checked("{\"a\":1}", "{\"a\":\n1}"), 2, "one message became two, twice");
+    }
 
     #[test]
     fn partial_writes_lose_nothing() {

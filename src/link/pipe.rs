@@ -42,6 +42,7 @@ use crate::{
         labels::{Link, To},
     },
     transport::{Reader, Writer},
+    verify::Verify,
 };
 use message_log::MessageLog;
 
@@ -124,6 +125,14 @@ impl Pipe {
         self.down.log = MessageLog::counted(Flow::new(metrics, link, To::Server));
         self.up.log = MessageLog::counted(Flow::new(metrics, link, To::Client));
         self.metrics = Some(metrics.clone());
+        self
+    }
+
+    /// The pipe, with what leaves held against what came in, counted as going over `link`.
+    #[must_use]
+    pub fn verified(mut self, verify: Verify, metrics: &Metrics, link: Link) -> Self {
+        self.up.outbox = self.up.outbox.checked(verify.check(metrics, link, To::Server));
+        self.down.outbox = self.down.outbox.checked(verify.check(metrics, link, To::Client));
         self
     }
 
@@ -298,6 +307,8 @@ impl Pipe {
         dropped.clear();
         log.read(now);
         for index in 0..open.len() {
+            // Before anything looks at it that could change it.
+            let seen = open.get(index).and_then(|frame| target.outbox.seen(frame));
             let Some(padded) = open.padded(index) else { continue };
             let parsed = parser.parse_in_place(padded);
             let frame = open.get(index).unwrap_or_default();
@@ -307,7 +318,10 @@ impl Pipe {
                     let action = session.handle(from, message, now);
                     log.decided(from, message, &action);
                     match action {
-                        Action::Forward { .. } => continue,
+                        Action::Forward { .. } => {
+                            target.outbox.enter(seen);
+                            continue;
+                        }
                         Action::Reply(replies) => replies,
                     }
                 }

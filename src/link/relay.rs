@@ -40,6 +40,7 @@ use crate::{
         Body, Client, Incoming, Request, RequestBody, Response, SendError,
         client::{Waited, is_same_origin},
     },
+    verify::Through,
 };
 use answered::{Answered, Seen};
 use asked::Asked;
@@ -293,7 +294,8 @@ impl Relay {
         if is_message && check == HeaderCheck::Off {
             asked::count(self.metrics(), MessageKind::Unseen, body.size_hint().lower());
         }
-        Ok(Body::boxed(Asked::new(body, check, (self.options.limits, self.metrics()), headers, refuse)))
+        let asked = Asked::new(body, check, (self.options.limits, self.metrics()), headers, refuse);
+        Ok(Body::boxed(asked.verified(self.through(To::Server))))
     }
 
     fn answered(&self, place: Place, answer: http::Response<Incoming>) -> Response {
@@ -326,7 +328,14 @@ impl Relay {
             }
             _ => Seen::Nothing,
         };
-        Response::from_parts(parts, Body::boxed(Answered::new(body, seen)))
+        let answered = Answered::new(body, seen).verified(self.through(To::Client));
+        Response::from_parts(parts, Body::boxed(answered))
+    }
+
+    /// What a body is held against on its way, with `--verify`.
+    fn through(&self, to: To) -> Option<Box<Through>> {
+        let Resources { metrics, verify, .. } = &self.options.resources;
+        verify.through(metrics, Link::Relay, to)
     }
 
     /// A client that follows leaves us, or finds nothing here: whoever started us should name the place.

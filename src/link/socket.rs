@@ -108,7 +108,8 @@ pub(super) async fn serve(
     let mut open = metrics.session(Link::Socket);
     let mut pipe = Pipe::new(downstream, upstream.halves()?, options.limits, Session::new(options.max_pending))
         .with_room(allowance)
-        .counted(&metrics, Link::Socket);
+        .counted(&metrics, Link::Socket)
+        .verified(options.resources.verify, &metrics, Link::Socket);
     let mut running = Running::new(options);
     while !running.is_over() {
         // First what is rare: a flood in the pipe may take all the time there is.

@@ -156,7 +156,8 @@ pub(super) async fn serve(
     let (mut open, _child) = (metrics.session(Link::Pipe), metrics.child());
     let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending))
         .with_room(allowance)
-        .counted(&metrics, Link::Pipe);
+        .counted(&metrics, Link::Pipe)
+        .verified(options.resources.verify, &metrics, Link::Pipe);
     let server_log = ServerLog::new(stderr, log);
     let mut running = Running::new(id, &options, server_log.last_words());
     let mut server_log = pin!(server_log.run());

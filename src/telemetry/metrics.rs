@@ -110,6 +110,8 @@ families! {
     late_answers: Counter<(Link,)> = "shadowcat_late_answers_total",
     /// Waits that were ended because they took too long.
     timeouts: Counter<(TimeoutOf,)> = "shadowcat_timeouts_total",
+    /// Frames that left and were held against what came in, because of --verify; of HTTP in front of HTTP, bodies.
+    verify_frames: Counter<(Link, To)> = "shadowcat_verify_frames_total",
     /// Frames that did not leave as they came in, as far as --verify looked; must be 0.
     verify_mismatches: Counter<(Link, To)> = "shadowcat_verify_mismatches_total",
     /// Processor time used.

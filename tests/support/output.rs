@@ -40,7 +40,12 @@ impl Output {
             return std::mem::take(&mut self.unread);
         }
         match &self.demand {
-            Some(demand) if demand.send(()).is_ok() => self.chunks.recv_timeout(DEADLINE).expect("output in time"),
+            Some(demand) if demand.send(()).is_ok() => {
+                let chunk = self.chunks.recv_timeout(DEADLINE).expect("output in time");
+                let text = String::from_utf8_lossy(&chunk);
+                assert!(!text.contains("what left is not what came in"), "found by --verify: {text}");
+                chunk
+            }
             _ => Vec::new(),
         }
     }

@@ -66,6 +66,8 @@ impl Launch {
         if let Some((key, value)) = mark.split_once('=') {
             command.env(key, value);
         }
+        // Whatever a test is about: what leaves is what came in.
+        command.env("SHADOWCAT_VERIFY", "true");
         command.args(args.into_iter().map(Into::into));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { command, mark }

@@ -68,6 +68,8 @@ impl Dial {
 
     /// Passes one message on to the client.
     fn deliver(&mut self, key: Key, data: Frame) {
+        let verify = self.options.resources.verify;
+        let mut seen = verify.blanked(&data);
         // Raw line ends in JSON are white space between tokens (mcp-rules §3.9).
         let Ok(line) = LineEncoder::new(LineEnds::BlankAlways).encode(data) else { return };
         let mut frame = Bytes::from(line.into_frame());
@@ -75,6 +77,8 @@ impl Dial {
         // A server that reads and rewrites ids may spell them anew; then the client's spelling is restored.
         if let Some(copy) = self.respelled(key, &envelope, &frame) {
             frame = copy;
+            // That is what may change; the rest of it is as it was.
+            seen = verify.seen(&frame);
             let Some(again) = self.parsed(key, &frame) else { return };
             envelope = again;
         }
@@ -89,7 +93,10 @@ impl Dial {
         let action = self.session.handle(StreamKey::UPSTREAM, message, super::now());
         self.to_client.decided(StreamKey::UPSTREAM, message, &action);
         match action {
-            Action::Forward { .. } => self.outbox.push_frame([frame.clone()]),
+            Action::Forward { .. } => {
+                self.outbox.enter(seen);
+                self.outbox.push_frame([frame.clone()]);
+            }
             Action::Reply(replies) => self.reply(&replies),
         }
         if is_answer {

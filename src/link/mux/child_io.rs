@@ -24,6 +24,7 @@ use crate::{
     },
     session::{Reason, RequestId},
     transport::{Reader, Writer},
+    verify::Check,
 };
 
 /// A child's stdin and stdout.
@@ -70,10 +71,16 @@ impl ChildIo {
         }
     }
 
+    /// What is written is held against what was pushed, if `check` is there.
+    pub(super) fn checked(self, check: Option<Box<Check>>) -> Self {
+        Self { outbox: self.outbox.checked(check), ..self }
+    }
+
     /// Queues one message for the child, in pieces, without its line end.
     pub(super) fn push(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
         let mut len = 0;
-        self.outbox.push_frame(pieces.into_iter().inspect(|piece| len += piece.len()));
+        let pieces = pieces.into_iter().inspect(|piece| len += piece.len());
+        self.outbox.push_checked(pieces);
         self.queued += len;
     }
 

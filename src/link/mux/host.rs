@@ -39,9 +39,13 @@ use crate::{
         nursery::{Born, Nursery},
         parting,
     },
+    resources::Resources,
     session::{McpSessionId, Reason, Reply, StreamKey, StreamKeys, restart::Restart, shared::Leaving},
     supervise::{ChildId, ExitStatus, ladder::Ladder, last_words::LastWords, server_log::ServerLog},
-    telemetry::metrics::{OpenSession, labels::SessionEnd},
+    telemetry::metrics::{
+        OpenSession,
+        labels::{Link, SessionEnd, To},
+    },
 };
 
 /// What an exchange asks of a child's task.
@@ -171,7 +175,9 @@ impl Host {
         let Born { child, exit } = born;
         tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
         let mut lines = self.parts.log.clone();
-        let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits, &self.allowance);
+        let Resources { metrics, verify, .. } = &self.parts.options.resources;
+        let check = verify.check(metrics, Link::Mux, To::Server);
+        let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits, &self.allowance).checked(check);
         let log = ServerLog::new(child.stderr, async move |line: &[u8]| lines.pass(line).await);
         let words = log.last_words();
         let running = Running {

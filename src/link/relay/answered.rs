@@ -7,7 +7,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -27,6 +27,7 @@ use crate::{
         labels::{Link, MessageKind, To},
     },
     transport::http::{Incoming, body::BodyError},
+    verify::Through,
 };
 
 /// The body.
@@ -42,6 +43,8 @@ pub(super) struct Answered {
     /// How often the upstream's task was left its turn since the latest piece.
     yield_count: u8,
     is_ended: bool,
+    /// With `--verify`.
+    through: Option<Box<Through>>,
 }
 
 /// What is looked at, and how far.
@@ -173,12 +176,29 @@ impl Seen {
 
 impl Answered {
     pub(super) fn new(body: Incoming, seen: Seen) -> Self {
-        Self { body, seen, first: Bytes::new(), gathered: BytesMut::new(), next: None, yield_count: 0, is_ended: false }
+        Self {
+            body,
+            seen,
+            first: Bytes::new(),
+            gathered: BytesMut::new(),
+            next: None,
+            yield_count: 0,
+            is_ended: false,
+            through: None,
+        }
+    }
+
+    /// The body, held against what came in.
+    pub(super) fn verified(self, through: Option<Box<Through>>) -> Self {
+        Self { through, ..self }
     }
 
     /// Takes a piece in. Returns whether what is there is to leave now.
     fn take_in(&mut self, piece: Bytes) -> bool {
         self.yield_count = 0;
+        if let Some(through) = &mut self.through {
+            through.enter(&piece);
+        }
         let is_last = self.body.is_end_stream();
         if let Err(error) = self.seen.look(&piece, is_last) {
             tracing::warn!(%error, "the server's answer is broken off");
@@ -206,14 +226,14 @@ impl Answered {
     }
 
     /// What is to leave now, if anything.
-    fn leave(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+    fn leave(&mut self) -> Option<Result<Bytes, BodyError>> {
         if !self.first.is_empty() {
-            return Some(Ok(Frame::data(std::mem::take(&mut self.first))));
+            return Some(Ok(std::mem::take(&mut self.first)));
         }
         if !self.gathered.is_empty() {
-            return Some(Ok(Frame::data(self.gathered.split().freeze())));
+            return Some(Ok(self.gathered.split().freeze()));
         }
-        self.next.take().map(|next| next.map(Frame::data))
+        self.next.take()
     }
 
     fn has_waiting(&self) -> bool {
@@ -228,12 +248,9 @@ impl Answered {
     }
 }
 
-impl HttpBody for Answered {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
+impl Answered {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let this = self;
         if this.next.is_some() {
             return Poll::Ready(this.leave());
         }
@@ -266,6 +283,26 @@ impl HttpBody for Answered {
             }
         }
         Poll::Ready(this.leave())
+    }
+}
+
+impl HttpBody for Answered {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let piece = ready!(self.poll_piece(cx));
+        let is_end = piece.is_none() || self.is_end_stream();
+        match (&piece, &mut self.through) {
+            (Some(Ok(piece)), Some(through)) => through.leave(piece),
+            // What broke off has no end to be compared at.
+            (Some(Err(_)), through) => *through = None,
+            _ => {}
+        }
+        if let Some(through) = self.through.as_mut().filter(|_| is_end) {
+            through.settle();
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -29,6 +29,7 @@ use crate::{
         labels::{Link, MessageKind, To},
     },
     transport::http::{RequestBody, body::BodyError},
+    verify::Through,
 };
 
 /// The body. Ends as a break where the message is refused; why is sent to whoever waits for the answer.
@@ -46,6 +47,8 @@ pub(super) struct Asked {
     held: Option<Bytes>,
     is_judged: bool,
     refused: Option<oneshot::Sender<Reason>>,
+    /// With `--verify`.
+    through: Option<Box<Through>>,
 }
 
 /// The first chunks, as they came.
@@ -79,7 +82,13 @@ impl Asked {
             held: None,
             is_judged: check == HeaderCheck::Off,
             refused: Some(refused),
+            through: None,
         }
+    }
+
+    /// The body, held against what came in.
+    pub(super) fn verified(self, through: Option<Box<Through>>) -> Self {
+        Self { through, ..self }
     }
 
     /// Looks at a chunk, and if it is the last one, at the whole.
@@ -153,15 +162,12 @@ impl Asked {
     }
 }
 
-impl HttpBody for Asked {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
+impl Asked {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let this = self;
         loop {
             if this.body.is_end_stream() && this.is_judged && this.held.is_some() {
-                return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
+                return Poll::Ready(this.held.take().map(Ok));
             }
             let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
@@ -174,11 +180,14 @@ impl HttpBody for Asked {
                     if let Err(reason) = this.judge_scanned() {
                         return Poll::Ready(Some(Err(this.refuse(reason))));
                     }
-                    return Poll::Ready(this.held.take().map(|chunk| Ok(Frame::data(chunk))));
+                    return Poll::Ready(this.held.take().map(Ok));
                 }
             };
             // Trailers belong to the connection, as `Trailer` and `TE` do.
             let Ok(chunk) = frame.into_data() else { continue };
+            if let Some(through) = &mut this.through {
+                through.enter(&chunk);
+            }
             if let Err(reason) = this.look(&chunk) {
                 return Poll::Ready(Some(Err(this.refuse(reason))));
             }
@@ -194,8 +203,29 @@ impl HttpBody for Asked {
                     before
                 }
             };
-            return Poll::Ready(Some(Ok(Frame::data(before))));
+            return Poll::Ready(Some(Ok(before)));
         }
+    }
+}
+
+impl HttpBody for Asked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let chunk = ready!(self.poll_chunk(cx));
+        let is_end = chunk.is_none() || self.is_end_stream();
+        if let Some(through) = &mut self.through {
+            match &chunk {
+                Some(Ok(chunk)) => through.leave(chunk),
+                Some(Err(_)) => self.through = None,
+                None => {}
+            }
+        }
+        if let Some(through) = self.through.as_mut().filter(|_| is_end) {
+            through.settle();
+        }
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -32,7 +32,12 @@ use super::{
     },
     *,
 };
-use crate::{supervise::ladder::Push, transport::memory};
+use crate::{
+    supervise::ladder::Push,
+    telemetry::metrics::{Metrics, labels::To},
+    transport::memory,
+    verify::Verify,
+};
 use peer::{Peer, Said, What};
 
 #[derive(Debug, Clone)]
@@ -119,6 +124,7 @@ struct World {
     serve: Pin<Box<dyn Future<Output = io::Result<Outcome>>>>,
     outcome: Option<Outcome>,
     stop: CancellationToken,
+    metrics: Metrics,
     /// What was sent whole and not seen by the other side, by sender.
     on_its_way: BTreeMap<Who, VecDeque<Said>>,
     asked: BTreeMap<(Who, String), Asked>,
@@ -138,13 +144,16 @@ impl World {
         let server = Peer::new(child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let stop = CancellationToken::new();
         let stops = Drain { token: stop.clone(), timeout: STOP_TIMEOUT }.stops();
+        let mut resources = Resources::default();
+        resources.verify = Verify::on().unwrap();
+        let metrics = resources.metrics.clone();
         let options = Options {
             limits: Limits::default().with_max_frame_len(MAX_FRAME_LEN).unwrap(),
             max_pending: setting.max_pending,
             shutdown: Times::default(),
             drain: setting.drain,
             start_timeout: Duration::from_secs(30),
-            resources: Resources::default(),
+            resources,
         };
         let carer = Carer::Nursery(nursery, born.exit);
         let serve = async move {
@@ -161,6 +170,7 @@ impl World {
             serve: Box::pin(serve),
             outcome: None,
             stop,
+            metrics,
             on_its_way: BTreeMap::from([(Who::Client, VecDeque::new()), (Who::Server, VecDeque::new())]),
             asked: BTreeMap::new(),
             unanswered: BTreeMap::from([(Who::Client, Vec::new()), (Who::Server, Vec::new())]),
@@ -413,6 +423,8 @@ impl World {
 
     fn check_end(&self) {
         assert!(!self.child[0].is_alive(), "the child is left behind");
+        let altered = [To::Server, To::Client].map(|to| self.metrics.verify_mismatches.of((Link::Pipe, to)));
+        assert_eq!(altered, [0, 0], "found by --verify");
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0, "a task is left behind");
         if self.client.is_reading() {
             let lost = self.on_its_way[&Who::Server].iter().find(|said| !said.what.may_stay_behind());

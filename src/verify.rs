@@ -1,0 +1,329 @@
+//! `--verify`: whether what leaves is what came in, by keyed hashes of whole frames.
+//!
+//! A frame is hashed when it is found, before anything else looks at it, and again from the bytes that a writer
+//! has taken, cut into frames anew. The two are added up apart, so that order is of no account, and compared
+//! whenever everything that was queued has left: then the sums must be equal. What is not passed on is never
+//! added; what is written in its place is, as if it had come in.
+//!
+//! What only bridges change is undone before hashing ([`Verify::blanked`]): raw CR and LF between tokens count as
+//! spaces. A difference is counted and logged with lengths and offsets, never with a payload. This finds faults
+//! of ours, not attacks: a hash of 64 bits is enough for the one, and no promise against the other.
+
+use std::{fmt, hash::Hasher as _};
+
+use twox_hash::{XxHash3_64, xxhash3_64};
+
+use crate::telemetry::metrics::{
+    Metrics,
+    labels::{Link, To},
+};
+
+/// Whether to look, and the key to hash with. Off by default.
+#[derive(Clone, Copy, Default)]
+pub struct Verify {
+    key: Option<u64>,
+}
+
+/// One direction of one session.
+#[derive(Debug)]
+pub(crate) struct Check {
+    key: u64,
+    entered: Sum,
+    left: Sum,
+    /// The line of which the last write left a part behind.
+    cut: Option<Box<Cut>>,
+    /// Bytes that have left, and had when the sums were last equal.
+    offset: u64,
+    equal_at: u64,
+    metrics: Metrics,
+    place: (Link, To),
+}
+
+/// One body that passes as it is.
+#[derive(Debug)]
+pub(crate) struct Through {
+    entered: Cut,
+    left: Cut,
+    is_settled: bool,
+    metrics: Metrics,
+    place: (Link, To),
+}
+
+/// A frame as it came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    hash: u64,
+    len: u64,
+}
+
+/// Frames added up, in any order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    frames: u64,
+    bytes: u64,
+    hashes: u64,
+}
+
+/// A frame, as far as it was seen.
+pub(crate) struct Cut {
+    hasher: xxhash3_64::Hasher,
+    len: u64,
+}
+
+impl Verify {
+    /// Looks, with a key that no peer can know.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no random bytes.
+    pub fn on() -> Result<Self, getrandom::Error> {
+        Ok(Self { key: Some(getrandom::u64()?) })
+    }
+
+    /// What to check one direction of a session with; `None` if nothing is to be looked at.
+    pub(crate) fn check(self, metrics: &Metrics, link: Link, to: To) -> Option<Box<Check>> {
+        let key = self.key?;
+        let metrics = metrics.clone();
+        let (entered, left) = <(Sum, Sum)>::default();
+        Some(Box::new(Check { key, entered, left, cut: None, offset: 0, equal_at: 0, metrics, place: (link, to) }))
+    }
+
+    /// What to check one body with that passes as it is, in whatever pieces; `None` if nothing is to be looked at.
+    pub(crate) fn through(self, metrics: &Metrics, link: Link, to: To) -> Option<Box<Through>> {
+        let key = self.key?;
+        let (entered, left) = (Cut::new(key), Cut::new(key));
+        Some(Box::new(Through { entered, left, is_settled: false, metrics: metrics.clone(), place: (link, to) }))
+    }
+
+    /// A frame as it comes in; `None` if nothing is to be looked at.
+    pub(crate) fn seen(self, frame: &[u8]) -> Option<Seen> {
+        Some(Seen::new(self.key?, frame))
+    }
+
+    /// A frame that comes in and has to leave as one line: raw line ends in it, which JSON has only between tokens,
+    /// leave as spaces.
+    pub(crate) fn blanked(self, frame: &[u8]) -> Option<Seen> {
+        let key = self.key?;
+        let Some(first) = memchr::memchr2(b'\r', b'\n', frame) else { return Some(Seen::new(key, frame)) };
+        let (mut hasher, mut rest, mut at) = (xxhash3_64::Hasher::with_seed(key), frame, first);
+        while let Some((before, behind)) = rest.split_at_checked(at) {
+            hasher.write(before);
+            hasher.write(b" ");
+            rest = behind.get(1..).unwrap_or_default();
+            let Some(next) = memchr::memchr2(b'\r', b'\n', rest) else { break };
+            at = next;
+        }
+        hasher.write(rest);
+        Some(Seen { hash: hasher.finish(), len: frame.len() as u64 })
+    }
+}
+
+impl Seen {
+    fn new(key: u64, frame: &[u8]) -> Self {
+        Self { hash: XxHash3_64::oneshot_with_seed(key, frame), len: frame.len() as u64 }
+    }
+}
+
+impl Check {
+    /// Looks at a frame as it came in.
+    pub(crate) fn seen(&self, frame: &[u8]) -> Seen {
+        Seen::new(self.key, frame)
+    }
+
+    /// A frame that is seen in pieces.
+    pub(crate) fn begin(&self) -> Cut {
+        Cut::new(self.key)
+    }
+
+    /// The frame is to leave.
+    pub(crate) fn enter(&mut self, seen: Seen) {
+        self.entered.add(seen);
+    }
+
+    /// These bytes were taken by the writer: lines, cut anywhere.
+    pub(crate) fn leave(&mut self, mut written: &[u8]) {
+        self.offset += written.len() as u64;
+        while let Some(end) = memchr::memchr(b'\n', written) {
+            let (line, rest) = written.split_at(end);
+            let seen = match self.cut.take() {
+                Some(mut cut) => {
+                    cut.feed(line);
+                    cut.seen()
+                }
+                None => Seen::new(self.key, line),
+            };
+            self.left.add(seen);
+            written = rest.get(1..).unwrap_or_default();
+        }
+        if !written.is_empty() {
+            let key = self.key;
+            self.cut.get_or_insert_with(|| Box::new(Cut::new(key))).feed(written);
+        }
+    }
+
+    /// Everything that was to leave has left.
+    pub(crate) fn settle(&mut self) {
+        let (link, to) = self.place;
+        let (entered, left) = (std::mem::take(&mut self.entered), std::mem::take(&mut self.left));
+        if entered != left || self.cut.is_some() {
+            self.cut = None;
+            tracing::error!(
+                ?link,
+                ?to,
+                frames_in = entered.frames,
+                frames_out = left.frames,
+                bytes_in = entered.bytes,
+                bytes_out = left.bytes,
+                from = self.equal_at,
+                until = self.offset,
+                "what left is not what came in: this is a fault of the proxy"
+            );
+            self.metrics.verify_mismatches.add(self.place, entered.frames.abs_diff(left.frames).max(1));
+        }
+        self.equal_at = self.offset;
+        self.metrics.verify_frames.add(self.place, entered.frames);
+    }
+
+    /// What has not left by now never will.
+    pub(crate) fn forget(&mut self) {
+        (self.entered, self.left, self.cut) = (Sum::default(), Sum::default(), None);
+    }
+}
+
+impl Through {
+    /// These bytes came in.
+    pub(crate) fn enter(&mut self, piece: &[u8]) {
+        self.entered.feed(piece);
+    }
+
+    /// These bytes leave.
+    pub(crate) fn leave(&mut self, piece: &[u8]) {
+        self.left.feed(piece);
+    }
+
+    /// The body has ended as it should. Only the first call counts.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let ((link, to), entered, left) = (self.place, self.entered.seen(), self.left.seen());
+        if entered != left {
+            tracing::error!(
+                ?link,
+                ?to,
+                bytes_in = entered.len,
+                bytes_out = left.len,
+                "what left is not what came in: this is a fault of the proxy"
+            );
+            self.metrics.verify_mismatches.add(self.place, 1);
+        }
+        self.metrics.verify_frames.add(self.place, 1);
+    }
+}
+
+impl Sum {
+    fn add(&mut self, seen: Seen) {
+        self.frames += 1;
+        self.bytes += seen.len;
+        self.hashes = self.hashes.wrapping_add(seen.hash);
+    }
+}
+
+impl Cut {
+    fn new(key: u64) -> Self {
+        Self { hasher: xxhash3_64::Hasher::with_seed(key), len: 0 }
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        Seen { hash: self.hasher.finish(), len: self.len }
+    }
+
+    pub(crate) fn feed(&mut self, part: &[u8]) {
+        self.hasher.write(part);
+        self.len += part.len() as u64;
+    }
+}
+
+impl fmt::Debug for Verify {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verify").field("is_on", &self.key.is_some()).finish()
+    }
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cut").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLACE: (Link, To) = (Link::Pipe, To::Server);
+
+    fn mismatches(entered: &[&str], written: &[u8], cut: usize) -> u64 {
+        let (verify, metrics) = (Verify { key: Some(7) }, Metrics::default());
+        let mut check = verify.check(&metrics, PLACE.0, PLACE.1).unwrap();
+        for frame in entered {
+            let seen = check.seen(frame.as_bytes());
+            check.enter(seen);
+        }
+        written.chunks(cut).for_each(|part| check.leave(part));
+        check.settle();
+        assert_eq!(metrics.verify_frames.of(PLACE), entered.len() as u64);
+        metrics.verify_mismatches.of(PLACE)
+    }
+
+    #[test]
+    fn whatever_is_changed_lost_doubled_or_left_open_is_noticed() {
+        assert_eq!(mismatches(&["{}", "[1]"], b"[1]\n{}\n", 1), 0, "in any order");
+        for written in ["[1]\n{ }\n", "[1]\n", "{}\n[1]\n[1]\n", "{}\n[1]", "{}[1]\n", "{}\n[1]\n\n"] {
+            assert_ne!(mismatches(&["{}", "[1]"], written.as_bytes(), 3), 0, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_compared_whole_and_once() {
+        let (verify, metrics) = (Verify { key: Some(7) }, Metrics::default());
+        for (left, expected) in [("abcd", 0), ("abcx", 1), ("abc", 2)] {
+            let mut through = verify.through(&metrics, PLACE.0, PLACE.1).unwrap();
+            through.enter(b"ab");
+            through.enter(b"cd");
+            through.leave(left.as_bytes());
+            through.settle();
+            through.settle();
+            assert_eq!(metrics.verify_mismatches.of(PLACE), expected, "{left}");
+        }
+    }
+
+    #[test]
+    fn line_ends_between_tokens_count_as_spaces() {
+        let verify = Verify { key: Some(7) };
+        for text in ["{\r\n}", "\r{}\n\n", "{}", "", "\n"] {
+            let spaces = text.replace(['\r', '\n'], " ");
+            assert_eq!(verify.blanked(text.as_bytes()), Some(Seen::new(7, spaces.as_bytes())), "{text:?}");
+        }
+        assert_eq!(Verify::default().blanked(b"{}"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn how_writes_are_cut_is_of_no_account(frames in prop::collection::vec("[a-z]{1,300}", 1..8), cut in 1..700_usize) {
+            let written: String = frames.iter().flat_map(|frame| [frame.as_str(), "\n"]).collect();
+            let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+            prop_assert_eq!(mismatches(&frames, written.as_bytes(), cut), 0);
+        }
+
+        #[test]
+        fn one_altered_byte_is_noticed(frame in "[a-z]{1,300}", at: prop::sample::Index, bit in 0..5_u8, cut in 1..300_usize) {
+            let mut altered = frame.clone().into_bytes();
+            *at.get_mut(&mut altered) ^= 1 << bit;
+            altered.push(b'\n');
+            prop_assert_ne!(mismatches(&[&frame], &altered, cut), 0);
+        }
+    }
+}
