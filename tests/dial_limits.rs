@@ -57,7 +57,7 @@ fn answer(asked: Asked, body: String, is_chunked: bool) -> thread::JoinHandle<()
 fn long_answers_that_come_at_once_take_turns() {
     const COUNT: usize = 8;
     const MIB: usize = 1 << 20;
-    let (upstream, mut session) = start(&["--max-frame-len", "9MiB"]);
+    let (upstream, mut session) = start(&["--max-frame-len", "9MiB", "--memory-budget", "40MiB"]);
     let text = "0123456789abcdef".repeat(8 * MIB / 16);
     for is_chunked in [false, true] {
         session.send((0..COUNT).map(|id| call(id) + "\n").collect::<String>());

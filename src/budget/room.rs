@@ -123,6 +123,13 @@ impl Room {
         self.waiting.is_some()
     }
 
+    /// All that it has; then it has nothing.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self::new(&self.allowance, self.toward);
+        std::mem::replace(self, empty)
+    }
+
     /// Gives back what is beyond `len` bytes, and hands out the charges of the rest: the message has its length.
     pub fn into_charges(mut self, len: usize) -> Charges {
         self.small.extend(self.turn.take());

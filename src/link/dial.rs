@@ -27,7 +27,6 @@ mod held;
 mod outward;
 mod posted;
 mod reopen;
-mod room;
 mod streams;
 mod two_endpoints;
 
@@ -56,7 +55,6 @@ use self::{
     held::Held,
     posted::{Key, Outgoing, Posted},
     reopen::Reopening,
-    room::Room,
     streams::Listening,
     two_endpoints::Mode,
 };
@@ -158,7 +156,7 @@ struct Dial {
     departures: Arc<AtomicWaker>,
     reopening: Reopening,
     /// For answers that are joined.
-    room: Room,
+    allowance: Allowance,
     /// Whether the server has ever answered.
     is_reached: bool,
     told_unauthorized: bool,
@@ -278,7 +276,7 @@ impl Dial {
             listening: Listening::default(),
             departures: Arc::default(),
             reopening: Reopening::default(),
-            room: Room::default(),
+            allowance: allowance.clone(),
             is_reached: false,
             told_unauthorized: false,
         }

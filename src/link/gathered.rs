@@ -58,8 +58,14 @@ impl Gathered {
     }
 
     /// The message, which holds its room until nobody has it any more.
-    pub(super) fn finish(self) -> Bytes {
-        let Self { room, first, joined, .. } = self;
+    pub(super) fn finish(mut self) -> Bytes {
+        self.take()
+    }
+
+    /// As [`finish`](Self::finish), and begins anew.
+    pub(super) fn take(&mut self) -> Bytes {
+        let room = self.room.take();
+        let (first, joined) = (std::mem::take(&mut self.first), std::mem::take(&mut self.joined));
         if joined.is_empty() {
             return room.into_charges(first.len()).wrap(first);
         }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::Stream;
 use http_body::Body as _;
 use shadowcat_codecs::{
@@ -17,8 +17,12 @@ use shadowcat_codecs::{
     sse::{EventBatch, EventTable, SseDecoder},
 };
 
-use super::{posted::Key, room::Share};
-use crate::transport::http::Incoming;
+use super::posted::Key;
+use crate::{
+    budget::{Allowance, Exhausted, Toward},
+    link::gathered::Gathered,
+    transport::http::Incoming,
+};
 
 /// A body, and whose answer it is.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub(super) struct End {
     pub(super) broken: Option<String>,
     /// The body was longer than this.
     pub(super) too_long: Option<usize>,
+    /// There was no room for it.
+    pub(super) no_room: Option<Exhausted>,
     /// Behind which event the stream can be resumed.
     pub(super) last_id: Option<Box<[u8]>>,
     /// How long the server wants us to wait before.
@@ -63,20 +69,11 @@ enum Read {
         unread: Bytes,
     },
     Whole {
-        read: Whole,
+        gathered: Gathered,
         max: usize,
-        /// A piece for which there was no room yet.
-        piece: Option<Bytes>,
-        share: Share,
+        /// A piece for which there was no room yet; empty if there is none.
+        piece: Bytes,
     },
-}
-
-/// What was read of a body that is wanted in one piece.
-#[derive(Debug)]
-enum Whole {
-    /// As it came: one piece costs no copy.
-    One(Bytes),
-    Joined(BytesMut),
 }
 
 impl Answer {
@@ -87,9 +84,10 @@ impl Answer {
         Self { key, body: Some(body), read }
     }
 
-    /// A body that is read whole, unless it is longer than `max`, and as `share` gives it room.
-    pub(super) fn whole(key: Key, body: Incoming, max: usize, share: Share) -> Self {
-        Self { key, body: Some(body), read: Read::Whole { read: Whole::One(Bytes::new()), max, piece: None, share } }
+    /// A body that is read whole, unless it is longer than `max`, and as there is room for it.
+    pub(super) fn whole(key: Key, body: Incoming, max: usize, allowance: &Allowance) -> Self {
+        let gathered = Gathered::new(allowance, Toward::Client, max);
+        Self { key, body: Some(body), read: Read::Whole { gathered, max, piece: Bytes::new() } }
     }
 
     fn end(&mut self, broken: Option<String>) -> Step {
@@ -97,14 +95,9 @@ impl Answer {
         match &mut self.read {
             Read::Events { decoder, .. } => {
                 let last_id = decoder.last_id().filter(|id| !id.is_empty()).map(Box::from);
-                Step::Ended(End { broken, last_id, retry: decoder.retry(), too_long: None })
+                Step::Ended(End { broken, last_id, retry: decoder.retry(), ..End::default() })
             }
-            Read::Whole { read, .. } if broken.is_none() => {
-                Step::Whole(match std::mem::replace(read, Whole::One(Bytes::new())) {
-                    Whole::One(bytes) => bytes,
-                    Whole::Joined(bytes) => bytes.freeze(),
-                })
-            }
+            Read::Whole { gathered, .. } if broken.is_none() => Step::Whole(gathered.take()),
             Read::Whole { .. } => Step::Ended(End { broken, ..End::default() }),
         }
     }
@@ -124,21 +117,22 @@ impl Stream for Answer {
                 }
             }
             let Some(body) = &mut this.body else { return Poll::Ready(None) };
-            if let Read::Whole { read, max, piece, share } = &mut this.read
-                && let Some(len) = piece.as_ref().map(Bytes::len)
+            if let Read::Whole { gathered, max, piece } = &mut this.read
+                && !piece.is_empty()
             {
                 let more = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-                let expected = more.saturating_add(len + read.len());
+                let expected = more.saturating_add(piece.len() + gathered.len());
                 if expected > *max {
                     let too_long = Some(*max);
                     this.body = None;
                     return Poll::Ready(Some((this.key, Step::Ended(End { too_long, ..End::default() }))));
                 }
-                ready!(share.poll_grow(cx, expected));
-                // Where nobody says how long it will be, growing piece by piece would copy it again and again.
-                let is_told = body.size_hint().exact().is_some();
-                let capacity = if share.has_turn() && !is_told { *max } else { expected };
-                read.push(piece.take().unwrap_or_default(), capacity);
+                let told = body.size_hint().exact().map(|_| expected);
+                if let Err(exhausted) = ready!(gathered.poll_push(cx, piece, told)) {
+                    let no_room = Some(exhausted);
+                    this.body = None;
+                    return Poll::Ready(Some((this.key, Step::Ended(End { no_room, ..End::default() }))));
+                }
             }
             let step = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
@@ -146,7 +140,7 @@ impl Stream for Answer {
                     let Ok(data) = frame.into_data() else { continue };
                     match &mut this.read {
                         Read::Events { unread, .. } => *unread = data,
-                        Read::Whole { piece, .. } => *piece = Some(data),
+                        Read::Whole { piece, .. } => *piece = data,
                     }
                     continue;
                 }
@@ -154,35 +148,6 @@ impl Stream for Answer {
                 None => this.end(None),
             };
             return Poll::Ready(Some((this.key, step)));
-        }
-    }
-}
-
-impl Whole {
-    /// Adds a piece of what may become as long as `capacity`.
-    fn push(&mut self, piece: Bytes, capacity: usize) {
-        match self {
-            Self::One(bytes) if bytes.is_empty() => *bytes = piece,
-            Self::One(bytes) => {
-                // A named copy: a text in several pieces is joined.
-                let mut joined = BytesMut::with_capacity(capacity);
-                joined.extend_from_slice(bytes);
-                joined.extend_from_slice(&piece);
-                *self = Self::Joined(joined);
-            }
-            Self::Joined(joined) => {
-                if joined.capacity() < capacity {
-                    joined.reserve((capacity - joined.len()).max(joined.len()));
-                }
-                joined.extend_from_slice(&piece);
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::One(bytes) => bytes.len(),
-            Self::Joined(bytes) => bytes.len(),
         }
     }
 }

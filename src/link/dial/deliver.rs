@@ -17,6 +17,7 @@ use super::{
     posted::{Key, Posted, Purpose},
     two_endpoints::Mode,
 };
+use crate::link::no_room;
 use crate::session::{
     Action, Message, Reason, RequestId, StreamKey, dialed,
     revision::Era,
@@ -230,6 +231,9 @@ impl Dial {
                 self.remove(key);
             }
             Purpose::Message => {
+                if let Some(exhausted) = end.no_room {
+                    return self.fail(key, &no_room(exhausted));
+                }
                 if let Some(limit) = end.too_long {
                     return self.fail(key, &Reason::MessageTooLarge { limit, at: 0 });
                 }

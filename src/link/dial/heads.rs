@@ -108,7 +108,7 @@ impl Dial {
         }
         if !status.is_success() {
             let max = self.options.limits.max_frame_len().min(MAX_REFUSAL_LEN);
-            return self.read(Answer::whole(key, body, max, self.room.share()), key);
+            return self.read(Answer::whole(key, body, max, &self.allowance), key);
         }
         if posted.ids.is_empty() || matches!(self.mode, Mode::TwoEndpoints(_)) {
             return self.handle_taken(key, parts, body);
@@ -119,7 +119,7 @@ impl Dial {
         match media(&parts.headers) {
             Media::Events => self.read(Answer::events(key, body, self.options.limits), key),
             Media::Json | Media::Unnamed if status == StatusCode::OK || !body.is_end_stream() => {
-                self.read(Answer::whole(key, body, self.options.limits.max_frame_len(), self.room.share()), key);
+                self.read(Answer::whole(key, body, self.options.limits.max_frame_len(), &self.allowance), key);
             }
             Media::Json | Media::Unnamed => {
                 let what = "a request was accepted as if nothing was to be answered".to_owned();
@@ -144,7 +144,7 @@ impl Dial {
             self.remove(key);
         } else {
             // Read to its end, so that the connection can be used again.
-            self.read(Answer::whole(key, body, MAX_IGNORED_LEN, self.room.share()), key);
+            self.read(Answer::whole(key, body, MAX_IGNORED_LEN, &self.allowance), key);
         }
         if is_initialized && matches!(self.mode, Mode::Streamable) {
             self.listen(None);

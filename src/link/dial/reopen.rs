@@ -91,7 +91,7 @@ impl Dial {
         let limits = self.options.limits;
         let answer = match media(&parts.headers) {
             Media::Events => Answer::events(key, body, limits),
-            _ => Answer::whole(key, body, limits.max_frame_len(), self.room.share()),
+            _ => Answer::whole(key, body, limits.max_frame_len(), &self.allowance),
         };
         self.read(answer, key);
     }
