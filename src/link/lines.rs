@@ -100,7 +100,10 @@ impl Lines {
     /// end with the keeper, but are not waited for.
     #[must_use]
     pub fn before_command(command: Command, keeper: Keeper, log: ServerLines, options: LinesOptions) -> Self {
-        Self::new(Server::Command { command, nursery: Nursery::start(keeper), log }, options)
+        Self::new(
+            Server::Command { command, nursery: Nursery::start(keeper, options.resources.metrics.clone()), log },
+            options,
+        )
     }
 
     /// In front of a connection to `target` for each session.
@@ -228,7 +231,7 @@ impl Parts {
             tracing::error!(error = %reason, "the server cannot be started");
             Ok(Some(reason))
         };
-        let Born { child, exit } = match timeout(limit, nursery.spawn(command.clone())).await {
+        let Born { child, exit, claim } = match timeout(limit, nursery.spawn(command.clone())).await {
             Ok(Ok(born)) => born,
             Ok(Err(error)) => {
                 let url = command.program.to_string_lossy().into_owned();
@@ -246,6 +249,7 @@ impl Parts {
         let outcome =
             stdio::serve((connection.halves()?, allowance), carer, child, log, options, drain.stops()).await?;
         let is_clean = outcome.is_clean();
+        drop(claim);
         let stdio::Outcome { cause, status, orphans, counts, .. } = outcome;
         if is_clean {
             tracing::info!(%status, "server ended");

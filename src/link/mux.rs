@@ -168,7 +168,7 @@ impl Mux {
     /// its children as fast as it can, but does not wait for them.
     #[must_use]
     pub fn new(command: Command, keeper: Keeper, log: ServerLines, options: MuxOptions) -> Self {
-        let nursery = Nursery::start(keeper);
+        let nursery = Nursery::start(keeper, options.resources.metrics.clone());
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts { options, command, nursery, log, health: Health::default(), stop, hurry };
         Self { parts: Arc::new(parts), sessions: Hosts::new(), shared: Hosts::new(), tasks: TaskTracker::new() }

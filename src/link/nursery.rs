@@ -1,23 +1,27 @@
 //! The task that owns the keeper: starts children for whoever asks, pushes them, and tells how each ended.
 //!
 //! It is the only one who waits for exits, because the keeper has one socket for all children. A keeper that is
-//! lost, and its children with it, is replaced.
+//! lost, and its children with it, is replaced. Whoever forgets a child, as by a panic, has it ended; and now and
+//! then what we believe to run is held against what does.
 
 #[cfg(test)]
 pub(super) mod memory;
 
 use std::{collections::HashMap, io, time::Duration};
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep,
+    time::{MissedTickBehavior, interval, sleep},
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::supervise::{
     ChildId, Command, ExitStatus, SpawnError,
     keeper::{Child, Keeper},
     ladder::Push,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// Asks the nursery. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub(super) struct Born {
     pub(super) child: Child,
     /// Fails if the keeper is lost, and with it the knowledge.
     pub(super) exit: oneshot::Receiver<ExitStatus>,
+    /// Kept for as long as somebody cares for the child. Without it, it is killed if it still runs.
+    pub(super) claim: DropGuard,
 }
 
 #[derive(Debug)]
@@ -43,10 +49,10 @@ enum Order {
 
 impl Nursery {
     /// Starts the task; it ends, and the keeper with it, when every handle is gone.
-    pub(super) fn start(keeper: Keeper) -> Self {
+    pub(super) fn start(keeper: Keeper, metrics: Metrics) -> Self {
         let (orders, received) = mpsc::channel(MAX_ORDERS);
         // Detached, but not lost: it ends with the last handle, and `finish` waits for it.
-        tokio::spawn(run(keeper, received));
+        tokio::spawn(run(keeper, received, metrics));
         Self { orders }
     }
 
@@ -120,9 +126,10 @@ impl Carer<'_> {
     }
 }
 
-async fn run(mut keeper: Keeper, mut orders: mpsc::Receiver<Order>) {
+async fn run(mut keeper: Keeper, mut orders: mpsc::Receiver<Order>, metrics: Metrics) {
+    let term = keeper.term();
     loop {
-        let ended = serve(&mut keeper, &mut orders).await;
+        let ended = serve(&mut keeper, &mut orders, &metrics).await;
         if let Err(error) = &ended {
             tracing::error!(%error, "the keeper process is lost, and every server with it");
         }
@@ -135,7 +142,7 @@ async fn run(mut keeper: Keeper, mut orders: mpsc::Receiver<Order>) {
             return;
         }
         sleep(RESTART_AFTER).await;
-        keeper = match Keeper::start() {
+        keeper = match Keeper::start_with(term) {
             Ok(keeper) => keeper,
             Err(error) => return tracing::error!(%error, "the keeper process cannot be started again"),
         };
@@ -146,8 +153,13 @@ async fn run(mut keeper: Keeper, mut orders: mpsc::Receiver<Order>) {
 async fn serve(
     keeper: &mut Keeper,
     orders: &mut mpsc::Receiver<Order>,
+    metrics: &Metrics,
 ) -> io::Result<Option<oneshot::Sender<io::Result<()>>>> {
     let mut living: HashMap<ChildId, oneshot::Sender<ExitStatus>> = HashMap::new();
+    let mut forgotten = FuturesUnordered::new();
+    let mut audit = Audit::default();
+    let mut audits = interval(AUDIT_EVERY);
+    audits.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -159,19 +171,30 @@ async fn serve(
                     }
                     let born = keeper.spawn(&command).await.map(|child| {
                         let (tell, exit) = oneshot::channel();
-                        living.insert(child.id, tell);
-                        Born { child, exit }
+                        let (id, claimed) = (child.id, CancellationToken::new());
+                        living.insert(id, tell);
+                        let claim = claimed.clone().drop_guard();
+                        forgotten.push(async move {
+                            claimed.cancelled_owned().await;
+                            id
+                        });
+                        Born { child, exit, claim }
                     });
-                    if let Err(Ok(Born { child, .. })) = answer.send(born) {
-                        // Nobody waits any more, and nobody ever spoke to it.
-                        keeper.push(child.id, Push::Kill).await?;
-                    }
+                    // If nobody waits any more, it is forgotten with this.
+                    let _ = answer.send(born);
                 }
                 // Who is not among the living may be of a keeper that was lost.
                 Some(Order::Push(child, push)) => if living.contains_key(&child) {
                     keeper.push(child, push).await?;
                 },
             },
+            Some(child) = forgotten.next(), if !forgotten.is_empty() => if living.contains_key(&child) {
+                tracing::debug!(pid = %child, "nobody cares for the server any more; it is killed");
+                keeper.push(child, Push::Kill).await?;
+            },
+            _ = audits.tick() => {
+                metrics.children_unaccounted.set((), audit.look(living.len(), keeper));
+            }
             exit = keeper.next_exit() => {
                 let (child, status) = exit?;
                 if let Some(tell) = living.remove(&child) {
@@ -182,6 +205,28 @@ async fn serve(
         }
     }
 }
+
+/// What we believe to run, held against what does.
+#[derive(Debug, Default)]
+struct Audit {
+    /// What the last look found.
+    last: usize,
+}
+
+impl Audit {
+    /// How many processes nobody accounts for now. Those that end just now are ended by the next look.
+    fn look(&mut self, believed: usize, keeper: &Keeper) -> usize {
+        let beyond = keeper.running().abs_diff(believed) + keeper.unaccounted().unwrap_or_default();
+        let last = std::mem::replace(&mut self.last, beyond);
+        if beyond > 0 && last > 0 {
+            tracing::warn!(processes = beyond, "under the keeper run processes that no session has");
+        }
+        beyond
+    }
+}
+
+/// How often is looked for processes that no session has.
+const AUDIT_EVERY: Duration = Duration::from_secs(10);
 
 /// How long after the loss of a keeper there is another. Long enough for a loss that repeats itself to cost
 /// next to nothing.

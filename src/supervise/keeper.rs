@@ -3,7 +3,8 @@
 //! A parent-death signal follows the *thread* that spawned and is not inherited by grandchildren, and a dead
 //! subreaper reaps nothing; so a proxy that is killed with SIGKILL cannot keep its promise to leave nothing
 //! behind by itself. The keeper can: it holds one end of a socket, is the subreaper of everything started
-//! under it, and when the socket ends it ends them all, TERM first, KILL after [`TERM_TIME`].
+//! under it, and when the socket ends it ends them all, TERM first, KILL after the time it was told. What a child
+//! leaves behind when it ends by itself is ended too.
 //!
 //! ```text
 //!   client ── proxy ─────── socket ─────── keeper (subreaper, its own process group)
@@ -14,10 +15,15 @@
 //! The keeper is this program, re-executed under an internal name: a program that uses this library must
 //! call [`run_if_keeper`] first thing in `main`. Bytes to and from the child never pass through it.
 //!
-//! What it cannot do: if the keeper itself is killed with SIGKILL, the child is ended by its parent-death
-//! signal (Linux), and what is left in the child's process group by us in [`Keeper::finish`]; what has left the
-//! group, or all of it if we are killed at the same moment, only sees the end of its input.
+//! If the keeper itself is killed with SIGKILL, the child is ended by its parent-death signal (Linux), and what is
+//! left in the child's process group by us in [`Keeper::finish`]; what has left the group too, in a program that
+//! [adopts] it. What the keeper cannot do: if it and we are killed at the same moment, what is left only sees the
+//! end of its input.
+//!
+//! [adopts]: adopt_orphans
 
+mod descent;
+mod leftovers;
 mod process;
 mod wire;
 
@@ -30,7 +36,9 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, ready},
+    thread,
     time::Duration,
 };
 
@@ -38,7 +46,7 @@ use bytes::BytesMut;
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
-    process::{Pid, Signal, kill_process_group},
+    process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid},
 };
 use tokio::{
     io::{AsyncRead, AsyncWriteExt as _, Interest, ReadBuf},
@@ -46,21 +54,32 @@ use tokio::{
 };
 
 use super::{ChildId, Command, ExitStatus, SpawnError, ladder::Push};
-use crate::transport::{PipeWriter, Reader, Writer};
+use crate::{
+    clock,
+    transport::{PipeWriter, Reader, Writer},
+};
 use wire::{Event, Request};
 
 /// Our end of the keeper. Dropping it makes the keeper end everything it started.
 #[derive(Debug)]
 pub struct Keeper {
+    /// Dropped before `process`, whose end it is.
     socket: UnixStream,
-    process: std::process::Child,
+    process: Process,
     /// Bytes of events not yet complete.
     unread: BytesMut,
     /// Exits that came while an answer was being waited for.
     exits: Vec<(ChildId, ExitStatus)>,
     /// Children that have not exited, as far as we were told.
     running: Vec<ChildId>,
+    /// How long who gets TERM from the keeper may take to end.
+    term: Duration,
 }
+
+/// The keeper's process. Dropped, it is reaped when it has ended, by a thread that does nothing else: whoever drops
+/// a keeper cannot wait, and a process that nobody waits for stays in the system's table.
+#[derive(Debug)]
+struct Process(Option<std::process::Child>);
 
 /// A running child and our ends of its pipes.
 #[derive(Debug)]
@@ -86,7 +105,22 @@ struct ChildEnds {
 #[must_use]
 pub fn run_if_keeper() -> Option<ExitCode> {
     let is_keeper = std::env::args_os().nth(1).is_some_and(|first| first == INTERNAL_NAME);
-    is_keeper.then(process::run)
+    is_keeper.then(|| {
+        let term = std::env::args_os().nth(2).and_then(|millis| millis.to_str()?.parse().ok());
+        process::run(term.map_or(TERM_TIME, Duration::from_millis))
+    })
+}
+
+/// Makes this process the parent of what a keeper that was killed leaves behind, so that [`Keeper::finish`] can end
+/// it. Only for a program that starts nothing but keepers: whatever else it has for children is ended then, too.
+///
+/// # Errors
+///
+/// If the system refuses. Where there is no such thing, nothing happens.
+pub fn adopt_orphans() -> io::Result<()> {
+    become_subreaper()?;
+    ADOPTS.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 impl Keeper {
@@ -96,11 +130,21 @@ impl Keeper {
     ///
     /// If it cannot be started.
     pub fn start() -> io::Result<Self> {
+        Self::start_with(TERM_TIME)
+    }
+
+    /// As [`start`](Self::start); whoever it has to end gets the time `term` between TERM and KILL.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn start_with(term: Duration) -> io::Result<Self> {
         let (ours, theirs) = BlockingStream::pair()?;
         ours.set_nonblocking(true)?;
         let process = std::process::Command::new(our_program()?)
             .arg0("shadowcat-keeper")
             .arg(INTERNAL_NAME)
+            .arg(term.as_millis().to_string())
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -108,7 +152,27 @@ impl Keeper {
             .process_group(0)
             .spawn()?;
         let socket = UnixStream::from_std(ours)?;
-        Ok(Self { socket, process, unread: BytesMut::new(), exits: Vec::new(), running: Vec::new() })
+        let process = Process(Some(process));
+        Ok(Self { socket, process, unread: BytesMut::new(), exits: Vec::new(), running: Vec::new(), term })
+    }
+
+    /// How long who gets TERM from the keeper may take to end.
+    #[must_use]
+    pub fn term(&self) -> Duration {
+        self.term
+    }
+
+    /// How many children run, as far as we were told.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// How many processes the keeper has beyond the children that run, as far as we were told: what others left
+    /// behind. `None` where nobody can tell.
+    #[must_use]
+    pub fn unaccounted(&self) -> Option<usize> {
+        descent::count_beyond(self.process.0.as_ref()?.id(), self.running.len())
     }
 
     /// Starts a child in a process group of its own, with pipes for stdin, stdout and stderr.
@@ -128,6 +192,10 @@ impl Keeper {
         let (stdout_ours, stdout_theirs) = pipe()?;
         let (stderr_ours, stderr_theirs) = pipe()?;
         let ends = ChildEnds { stdin: stdin_theirs, stdout: stdout_theirs, stderr: stderr_theirs };
+        // Before there is a child, or one whose pipes cannot be used would run on.
+        rustix::io::ioctl_fionbio(&stdin_ours, true).map_err(io::Error::from)?;
+        let stdin = Writer::Pipe(PipeWriter::new(stdin_ours)?);
+        let (stdout, stderr) = (Reader::pipe(stdout_ours)?, Reader::pipe(stderr_ours)?);
         self.send(&Request::Spawn(command.clone()), Some(&ends)).await?;
         drop(ends);
         let id = loop {
@@ -141,13 +209,7 @@ impl Keeper {
             }
         };
         self.running.push(id);
-        rustix::io::ioctl_fionbio(&stdin_ours, true).map_err(io::Error::from)?;
-        Ok(Child {
-            id,
-            stdin: Writer::Pipe(PipeWriter::new(stdin_ours)?),
-            stdout: Reader::pipe(stdout_ours)?,
-            stderr: Reader::pipe(stderr_ours)?,
-        })
+        Ok(Child { id, stdin, stdout, stderr })
     }
 
     /// Sends a signal to the child's process group, unless it was reaped already.
@@ -160,6 +222,8 @@ impl Keeper {
     ///
     /// None: half a request may have been written.
     pub async fn push(&mut self, child: ChildId, push: Push) -> io::Result<()> {
+        // A keeper that somebody stopped would do nothing of it.
+        self.process.wake();
         self.send(&Request::Push(child, push), None).await
     }
 
@@ -184,19 +248,24 @@ impl Keeper {
         Ok((id, status))
     }
 
-    /// Lets the keeper end everything that is left, and waits until it has: at most
-    /// [`TERM_TIME`] and a moment.
+    /// Lets the keeper end everything that is left, and waits until it has: at most the time between TERM and KILL,
+    /// and a moment.
     ///
     /// # Errors
     ///
     /// If the keeper cannot be waited for.
     pub fn finish(self) -> io::Result<()> {
-        let Self { socket, mut process, running, .. } = self;
+        let Self { socket, process: mut kept, running, term, .. } = self;
         drop(socket);
+        kept.wake();
+        let Some(mut process) = kept.0.take() else { return Ok(()) };
         match process.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(_killed) => {
                 running.into_iter().for_each(kill_group);
+                if ADOPTS.load(Ordering::Relaxed) {
+                    end_orphans(term);
+                }
                 Ok(())
             }
             // Whoever started us ignores SIGCHLD, and so do we; the wait was long enough all the same.
@@ -242,6 +311,26 @@ impl Keeper {
     }
 }
 
+impl Process {
+    /// Lets it go on if it was stopped. Not reaped yet, its id is its own.
+    fn wake(&self) {
+        if let Some(pid) = self.0.as_ref().and_then(|process| Pid::from_raw(process.id().cast_signed())) {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.0.take()
+            && !matches!(process.try_wait(), Ok(Some(_)))
+        {
+            // Without a thread there is a zombie until we end, and nothing else can be done.
+            let _ = thread::Builder::new().name("reaper".to_owned()).spawn(move || process.wait());
+        }
+    }
+}
+
 /// The keeper is gone and with it, by its parent-death signal, the child; what the child started may not be.
 /// Its group keeps the child's number from meaning anything else as long as somebody is in it.
 #[cold]
@@ -250,6 +339,36 @@ fn kill_group(child: ChildId) {
         // If nobody is in it there is nothing to end.
         let _ = kill_process_group(group, Signal::KILL);
     }
+}
+
+/// The keeper was killed, and what it had is ours now. Only one keeper runs at a time, so whatever child we have is
+/// such an orphan.
+#[cold]
+fn end_orphans(term: Duration) {
+    let due = clock::now() + term + ORPHAN_TIME;
+    loop {
+        let orphans = descent::direct_children();
+        if orphans.is_empty() || clock::now() > due {
+            return;
+        }
+        for orphan in orphans {
+            descent::signal(orphan, Signal::KILL);
+            let reaped = Pid::from_raw(orphan.pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
+            tracing::debug!(pid = orphan.pid, ?reaped, "ended what a lost keeper had left");
+        }
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn become_subreaper() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// Elsewhere an orphaned grandchild goes to init, and only its group can be ended.
+#[cfg(not(target_os = "linux"))]
+fn become_subreaper() -> io::Result<()> {
+    Ok(())
 }
 
 /// The system's error for a directory it cannot enter is the same as for a program that is not there; this tells
@@ -264,7 +383,13 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader.into(), writer.into()))
 }
 
-/// How long what is left may take to end after TERM, once we are gone.
+/// Whether whatever child we have, beside keepers, is an orphan of one.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
+/// How long the system may take to end what got KILL.
+const ORPHAN_TIME: Duration = Duration::from_secs(2);
+
+/// How long what is left may take to end after TERM, if nothing else was said.
 pub const TERM_TIME: Duration = Duration::from_secs(2);
 
 /// What the re-executed program finds as its first argument.

@@ -2,9 +2,16 @@
 
 use std::path::Path;
 
-use shadowcat::supervise::{Command, ladder::Times};
+use shadowcat::supervise::{
+    Command,
+    keeper::{self, Keeper},
+    ladder::Times,
+};
 
-use crate::cli::args::ProxyArgs;
+use crate::cli::{
+    args::ProxyArgs,
+    exit::{Failure, RUNTIME},
+};
 
 /// A server that is started.
 pub(super) struct Server {
@@ -23,6 +30,15 @@ pub(super) fn take(args: &mut ProxyArgs) -> Option<Server> {
     command.env = std::mem::take(&mut args.env);
     (command.env_clear, command.cwd) = (args.env_clear, args.cwd.take());
     Some(Server { command, name, shutdown: times(args) })
+}
+
+/// Starts the process that starts and ends children.
+pub(super) fn keeper(times: Times) -> Result<Keeper, Failure> {
+    // Whoever is patient with a server need not be with what outlives a session.
+    let term = times.term.min(keeper::TERM_TIME);
+    // This program starts nothing but keepers.
+    let keeper = keeper::adopt_orphans().and_then(|()| Keeper::start_with(term));
+    keeper.map_err(|error| Failure::new(RUNTIME, format!("cannot start the keeper process: {error}")))
 }
 
 /// How long each step of a server's shutdown waits.

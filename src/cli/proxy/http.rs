@@ -17,7 +17,6 @@ use shadowcat::{
         relay::{self, Relay},
     },
     resources::Resources,
-    supervise::keeper::Keeper,
     telemetry::{Log, LogFormat},
     transport::http::Listener,
 };
@@ -105,7 +104,7 @@ impl Behind {
         let link = match self.upstream {
             Upstream::Url(link) => link,
             Upstream::Command(server, options) => {
-                let keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
+                let keeper = command::keeper(server.shutdown)?;
                 Link::Mux(Mux::new(server.command, keeper, log.server_lines(server.name), options))
             }
         };

@@ -4,7 +4,6 @@ use std::{io, net::SocketAddr, process::ExitCode};
 
 use shadowcat::{
     link::lines::{Lines, LinesOptions},
-    supervise::keeper::Keeper,
     telemetry::{Log, LogFormat},
     transport::{
         connection::Target,
@@ -61,7 +60,7 @@ async fn served(
 ) -> Result<(), Failure> {
     let lines = match upstream {
         Upstream::Command(Server { command, name, .. }) => {
-            let keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
+            let keeper = command::keeper(options.shutdown)?;
             Lines::before_command(command, keeper, log.server_lines(name), options)
         }
         Upstream::Socket(target) => Lines::before_socket(target, options),

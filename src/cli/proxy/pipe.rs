@@ -7,7 +7,7 @@ use shadowcat::{
         log_end,
         stdio::{self as link, Cause, Options, Outcome},
     },
-    supervise::{Command, SpawnError, keeper::Keeper},
+    supervise::{Command, SpawnError},
     telemetry::{Log, LogFormat},
     transport::stdio,
 };
@@ -64,7 +64,7 @@ impl Plan {
 }
 
 async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
-    let mut keeper = Keeper::start().map_err(|error| broken("cannot start the keeper process", &error))?;
+    let mut keeper = command::keeper(plan.options.shutdown)?;
     let limit = plan.options.start_timeout;
     let child = match timeout(limit, keeper.spawn(&plan.command)).await {
         Ok(child) => child.map_err(not_started)?,

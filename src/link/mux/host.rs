@@ -172,7 +172,7 @@ impl Host {
         if not_before.is_some() {
             self.meter.metrics().restarts.add((), 1);
         }
-        let Born { child, exit } = born;
+        let Born { child, exit, claim } = born;
         tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
         let mut lines = self.parts.log.clone();
         let Resources { metrics, verify, .. } = &self.parts.options.resources;
@@ -191,6 +191,7 @@ impl Host {
             settle_due: None,
         };
         self.serve(running, exit, log.run(), &nursery).await;
+        drop(claim);
     }
 
     async fn serve(

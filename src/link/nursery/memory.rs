@@ -2,6 +2,7 @@
 //! to a child's process group is only noted.
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{Born, MAX_ORDERS, Nursery, Order};
 use crate::{
@@ -58,7 +59,7 @@ impl Births {
             pushes: Vec::new(),
             exit: Some(tell),
         };
-        (Born { child: Child { id, stdin, stdout, stderr }, exit }, child)
+        (Born { child: Child { id, stdin, stdout, stderr }, exit, claim: CancellationToken::new().drop_guard() }, child)
     }
 
     /// Does what was asked by now: children are born into `family`, pushes reach them.

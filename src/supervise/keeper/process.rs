@@ -5,7 +5,7 @@
 //! ask the system.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::{self, IoSliceMut, Read as _},
     mem::MaybeUninit,
     os::{
@@ -21,11 +21,12 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
-    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, wait},
+    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait},
 };
 
 use super::{
-    TERM_TIME,
+    descent::{DirectChild, direct_children, signal},
+    leftovers::Leftovers,
     wire::{Event, Request},
 };
 use crate::supervise::{ChildId, Command, ExitStatus, ladder::Push};
@@ -37,9 +38,9 @@ const KILL_TIME: Duration = Duration::from_secs(2);
 /// Fewest rounds of KILL: on a machine so busy that we hardly run, time alone says little.
 const MIN_KILLS: u32 = 100;
 
-/// The process's whole life.
-pub(super) fn run() -> ExitCode {
-    match Keeping::start() {
+/// The process's whole life. What is to end gets the time `term` after TERM.
+pub(super) fn run(term: Duration) -> ExitCode {
+    match Keeping::start(term) {
         Ok(mut keeping) => {
             // Whatever ended the loop, the proxy is gone or cannot be talked to any more.
             let served = keeping.serve();
@@ -58,8 +59,14 @@ struct Keeping {
     unread: BytesMut,
     /// Descriptors that came with them.
     descriptors: Vec<OwnedFd>,
-    /// Children we started and have not reaped: their ids cannot mean another process or group.
-    running: HashSet<ChildId>,
+    /// Children we started and have not reaped, so that their ids cannot mean another process or group, and the
+    /// mark of each.
+    running: HashMap<ChildId, String>,
+    leftovers: Leftovers,
+    /// How long who got TERM may take to end.
+    term: Duration,
+    /// How many children were started: makes the next one's mark.
+    started: u64,
 }
 
 /// What a look at the children found.
@@ -70,21 +77,23 @@ enum Left {
 }
 
 impl Keeping {
-    fn start() -> io::Result<Self> {
-        become_subreaper()?;
+    fn start(term: Duration) -> io::Result<Self> {
+        super::become_subreaper()?;
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let (child_signal, signalled) = UnixStream::pair()?;
         child_signal.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, signalled)?;
         let (unread, descriptors) = (BytesMut::new(), Vec::new());
-        Ok(Self { socket, child_signal, unread, descriptors, running: HashSet::new() })
+        let (running, leftovers) = (HashMap::new(), Leftovers::default());
+        Ok(Self { socket, child_signal, unread, descriptors, running, leftovers, term, started: 0 })
     }
 
     /// Serves requests until the proxy's end of the socket is closed.
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.child_signal, PollFlags::IN)];
-            match poll(&mut fds, None) {
+            let at_most = self.leftovers.next_look(now()).and_then(|wait| Timespec::try_from(wait).ok());
+            match poll(&mut fds, at_most.as_ref()) {
                 Err(Errno::INTR) => continue,
                 polled => polled?,
             };
@@ -93,6 +102,7 @@ impl Keeping {
                 self.take_signals();
                 self.reap(Self::tell_exit)?;
             }
+            self.leftovers.look(|pid| self.running.contains_key(&ChildId(pid.cast_unsigned())), now());
             if has_request {
                 if self.receive()? == 0 {
                     return Ok(());
@@ -110,9 +120,11 @@ impl Keeping {
                 let fds: [OwnedFd; 3] = std::mem::take(&mut self.descriptors)
                     .try_into()
                     .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-                let event = match spawn(&command, fds) {
+                self.started += 1;
+                let mark = format!("{}.{}", std::process::id(), self.started);
+                let event = match spawn(&command, fds, &mark) {
                     Ok(child) => {
-                        self.running.insert(child);
+                        self.running.insert(child, format!("{MARK}={mark}"));
                         Event::Spawned(child)
                     }
                     Err(error) => Event::Failed(error.raw_os_error().unwrap_or_default()),
@@ -120,7 +132,7 @@ impl Keeping {
                 self.tell(&event)
             }
             Request::Push(child, push) => {
-                if let (true, Some(group)) = (self.running.contains(&child), pid(child)) {
+                if let (true, Some(group)) = (self.running.contains_key(&child), pid(child)) {
                     let signal = match push {
                         Push::Terminate => Signal::TERM,
                         Push::Kill => Signal::KILL,
@@ -167,8 +179,11 @@ impl Keeping {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    let child = ChildId(pid.as_raw_nonzero().get().cast_unsigned());
-                    if let (true, Some(status)) = (self.running.remove(&child), exit_status(status)) {
+                    let pid = pid.as_raw_nonzero().get();
+                    let child = ChildId(pid.cast_unsigned());
+                    let ended = exit_status(status).and_then(|status| Some((self.running.remove(&child)?, status)));
+                    if let Some((mark, status)) = ended {
+                        self.leftovers.note(pid, mark, self.term, now());
                         told(self, child, status)?;
                     }
                 }
@@ -187,12 +202,12 @@ impl Keeping {
         let start = now();
         let mut termed = HashSet::new();
         let mut kills = 0;
-        while kills < MIN_KILLS || now() < start + TERM_TIME + KILL_TIME {
+        while kills < MIN_KILLS || now() < start + self.term + KILL_TIME {
             let reaped = self.reap(|_, _, _| Ok(()));
             if matches!(reaped, Ok(Left::None)) {
                 return;
             }
-            let killing = now() >= start + TERM_TIME;
+            let killing = now() >= start + self.term;
             kills += u32::from(killing);
             for child in self.to_end() {
                 if killing {
@@ -211,7 +226,7 @@ impl Keeping {
         if !found.is_empty() {
             return found;
         }
-        self.running.iter().map(|child| child.0.cast_signed()).map(|pid| DirectChild { pid, group: pid }).collect()
+        self.running.keys().map(|child| child.0.cast_signed()).map(|pid| DirectChild { pid, group: pid }).collect()
     }
 
     /// Waits for the next SIGCHLD, but not for long: a grandchild changes parents without one.
@@ -223,44 +238,7 @@ impl Keeping {
     }
 }
 
-/// A process whose parent we are.
-#[derive(Debug, Clone, Copy)]
-struct DirectChild {
-    pid: i32,
-    group: i32,
-}
-
-/// All processes whose parent we are, read from `/proc`. Empty where there is no such thing.
-fn direct_children() -> Vec<DirectChild> {
-    let us = rustix::process::getpid().as_raw_nonzero().get();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let (parent, group) = parent_and_group(&stat)?;
-            (parent == us).then_some(DirectChild { pid, group })
-        })
-        .collect()
-}
-
-/// Fields 4 and 5 of `/proc/PID/stat`. The second field is a name in brackets that may hold anything.
-fn parent_and_group(stat: &str) -> Option<(i32, i32)> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(1);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-/// To the child, and to its group if it leads one: our direct child is not reaped, so both ids are its own.
-fn signal(child: DirectChild, signal: Signal) {
-    let Some(pid) = Pid::from_raw(child.pid) else { return };
-    let _ = kill_process(pid, signal);
-    if child.group == child.pid {
-        let _ = kill_process_group(pid, signal);
-    }
-}
-
-fn spawn(command: &Command, [stdin, stdout, stderr]: [OwnedFd; 3]) -> io::Result<ChildId> {
+fn spawn(command: &Command, [stdin, stdout, stderr]: [OwnedFd; 3], mark: &str) -> io::Result<ChildId> {
     let mut process = std::process::Command::new(&command.program);
     if command.env_clear {
         process.env_clear();
@@ -271,6 +249,7 @@ fn spawn(command: &Command, [stdin, stdout, stderr]: [OwnedFd; 3]) -> io::Result
     process
         .args(&command.args)
         .envs(command.env.iter().map(|(key, value)| (key, value)))
+        .env(MARK, mark)
         .stdin(stdin)
         .stdout(stdout)
         .stderr(stderr)
@@ -296,17 +275,6 @@ fn die_with_us(process: &mut std::process::Command) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_us(_process: &mut std::process::Command) {}
 
-#[cfg(target_os = "linux")]
-fn become_subreaper() -> io::Result<()> {
-    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
-}
-
-/// Elsewhere an orphaned grandchild goes to init, and only its group can be ended.
-#[cfg(not(target_os = "linux"))]
-fn become_subreaper() -> io::Result<()> {
-    Ok(())
-}
-
 fn pid(child: ChildId) -> Option<Pid> {
     Pid::from_raw(child.0.cast_signed())
 }
@@ -322,24 +290,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// In the environment of a child and of what it starts: whose they are. What leaves its process group is found by it.
+const MARK: &str = "SHADOWCAT_CHILD";
+
 /// How often to look for new orphans while ending everything.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stat_is_read_behind_any_name() {
-        assert_eq!(parent_and_group("7 (a) b) (c)) S 3 4 5 0"), Some((3, 4)));
-        assert_eq!(parent_and_group("7 (sh) R 1 1"), Some((1, 1)));
-        assert_eq!(parent_and_group("7 (sh"), None);
-    }
-
-    #[test]
-    fn our_own_stat_is_found() {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let (parent, _) = parent_and_group(&stat).unwrap();
-        assert_eq!(parent.cast_unsigned(), std::os::unix::process::parent_id());
-    }
-}
