@@ -110,7 +110,7 @@ impl Running {
     fn start(link: Link) -> Self {
         let fixture = fixture().display().to_string();
         let server = ["sh", "-c", FAMILY, &fixture];
-        let running = match link {
+        match link {
             Link::Pipe => {
                 let mut session = Session::of_server(&QUICK, &server);
                 session.send(format!("{}\n", initialize("2025-11-25")));
@@ -140,8 +140,7 @@ impl Running {
                 let options = ["--child", "per-client", "--session-idle", "300ms"];
                 Self::Shared { mux: Mux::of_server(&[&QUICK[..], &options].concat(), &server) }
             }
-        };
-        running
+        }
     }
 
     fn proxy(&self) -> &Session {
@@ -230,7 +229,7 @@ fn ends(link: Link, way: Way) -> bool {
             match &mut running {
                 Running::Pipe(session) => session.send(r#"{"jsonrpc":"2.0","id":8,"meth"#),
                 Running::Lines { socket, .. } => {
-                    socket.as_mut().unwrap().write_all(br#"{"jsonrpc":"2.0","id"#).unwrap()
+                    socket.as_mut().unwrap().write_all(br#"{"jsonrpc":"2.0","id"#).unwrap();
                 }
                 Running::Owned { mux, client } => half(mux, &client.post(call("8", "echo", "[]").legacy_body())),
                 Running::Shared { mux } => half(mux, &call("8", "echo", "[]").modern()),

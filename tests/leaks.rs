@@ -179,7 +179,7 @@ fn sessions_over_http_leave_nothing() {
 fn over_socket(path: &Path, number: usize) {
     let mut socket = UnixStream::connect(path).unwrap();
     let mut say = |line: &str| socket.write_all(line.as_bytes()).unwrap();
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         return say(r#"{"jsonrpc":"2.0","id":"init","meth"#);
     }
     say(&format!("{}\n", initialize("2025-11-25")));
