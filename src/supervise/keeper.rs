@@ -36,7 +36,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     thread,
     time::Duration,
@@ -141,6 +144,8 @@ impl Keeper {
     pub fn start_with(term: Duration) -> io::Result<Self> {
         let (ours, theirs) = BlockingStream::pair()?;
         ours.set_nonblocking(true)?;
+        // Held, so that nobody takes this one for an orphan before it is known.
+        let mut keepers = keepers();
         let process = std::process::Command::new(our_program()?)
             .arg0("shadowcat-keeper")
             .arg(INTERNAL_NAME)
@@ -152,6 +157,8 @@ impl Keeper {
             .process_group(0)
             .spawn()?;
         let socket = UnixStream::from_std(ours)?;
+        keepers.push(process.id());
+        drop(keepers);
         let process = Process(Some(process));
         Ok(Self { socket, process, unread: BytesMut::new(), exits: Vec::new(), running: Vec::new(), term })
     }
@@ -259,7 +266,9 @@ impl Keeper {
         drop(socket);
         kept.wake();
         let Some(mut process) = kept.0.take() else { return Ok(()) };
-        match process.wait() {
+        let waited = process.wait();
+        forget(process.id());
+        match waited {
             Ok(status) if status.success() => Ok(()),
             Ok(_killed) => {
                 running.into_iter().for_each(kill_group);
@@ -326,7 +335,11 @@ impl Drop for Process {
             && !matches!(process.try_wait(), Ok(Some(_)))
         {
             // Without a thread there is a zombie until we end, and nothing else can be done.
-            let _ = thread::Builder::new().name("reaper".to_owned()).spawn(move || process.wait());
+            let reap = move || {
+                let _ = process.wait();
+                forget(process.id());
+            };
+            let _ = thread::Builder::new().name("reaper".to_owned()).spawn(reap);
         }
     }
 }
@@ -341,13 +354,14 @@ fn kill_group(child: ChildId) {
     }
 }
 
-/// The keeper was killed, and what it had is ours now. Only one keeper runs at a time, so whatever child we have is
-/// such an orphan.
+/// The keeper was killed, and what it had is ours now: whatever child we have that is no keeper.
 #[cold]
 fn end_orphans(term: Duration) {
     let due = clock::now() + term + ORPHAN_TIME;
     loop {
-        let orphans = descent::direct_children();
+        let keepers = keepers();
+        let mut orphans = descent::direct_children();
+        orphans.retain(|orphan| !keepers.contains(&orphan.pid.cast_unsigned()));
         if orphans.is_empty() || clock::now() > due {
             return;
         }
@@ -356,6 +370,7 @@ fn end_orphans(term: Duration) {
             let reaped = Pid::from_raw(orphan.pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
             tracing::debug!(pid = orphan.pid, ?reaped, "ended what a lost keeper had left");
         }
+        drop(keepers);
         thread::park_timeout(Duration::from_millis(5));
     }
 }
@@ -382,6 +397,19 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     Ok((reader.into(), writer.into()))
 }
+
+fn keepers() -> MutexGuard<'static, Vec<u32>> {
+    // Nothing that could panic runs under the lock.
+    KEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A keeper was reaped, so its id may mean another process.
+fn forget(keeper: u32) {
+    keepers().retain(|&known| known != keeper);
+}
+
+/// The keepers of this process that were not reaped yet. Held for a look and a signal, never across an await.
+static KEEPERS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// Whether whatever child we have, beside keepers, is an orphan of one.
 static ADOPTS: AtomicBool = AtomicBool::new(false);
