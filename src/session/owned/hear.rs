@@ -1,6 +1,9 @@
 //! What the child says: found its place, booked, sent there. The table in [`owned`](super) is what this does.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use shadowcat_codecs::{
@@ -132,6 +135,12 @@ impl Owned {
         }
         let questions = elements.iter().filter(|element| element.envelope().kind() == Kind::Request).count();
         if questions + self.questions.len() > self.limits.max_pending {
+            return None;
+        }
+        // Of two answers to one request the second is nobody's, so that they go one by one.
+        let answers = elements.iter().map(BatchElement::envelope).filter(|envelope| is_answer(envelope));
+        let mut named = HashSet::new();
+        if !answers.filter_map(Envelope::id).all(|id| named.insert(id.of(frame))) {
             return None;
         }
         let mut places = elements.iter().map(|element| {

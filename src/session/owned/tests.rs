@@ -552,3 +552,13 @@ fn listening_streams_are_bounded() {
     desk.session.closed(GET, desk.now);
     assert_eq!(desk.session.listen(GET2, desk.now), Ok(()));
 }
+
+#[test]
+fn id_that_a_batch_answers_twice_is_answered_once() {
+    let mut desk = Desk::running("2025-03-26");
+    assert_eq!(desk.post(A, &ask("7", "a")), Ok(Posted::Asked));
+    desk.outputs();
+    desk.hear(r#"[{"jsonrpc":"2.0","id":7,"result":1},{"jsonrpc":"2.0","id":7,"result":2}]"#);
+    assert_eq!(desk.outputs(), [r#"10 {"jsonrpc":"2.0","id":7,"result":1} end"#]);
+    assert_eq!(desk.session.counts().late, 1);
+}
