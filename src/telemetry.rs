@@ -7,6 +7,7 @@
 
 pub mod metrics;
 pub mod scrape;
+pub mod trace;
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -23,7 +24,11 @@ use tokio::{
     sync::mpsc::{self, Receiver, Sender, error::TrySendError},
     time::timeout,
 };
-use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt::MakeWriter,
+    layer::SubscriberExt as _,
+};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,7 +78,7 @@ enum Line {
 }
 
 impl Log {
-    /// Sends everything that is logged in this process, up to `level`, to stderr. `None` logs nothing.
+    /// Sends everything that this crate logs, up to `level`, to stderr. `None` logs nothing.
     pub fn start(level: Option<tracing::Level>, format: LogFormat) -> Self {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let (end, ended) = blocking::channel();
@@ -83,14 +88,16 @@ impl Log {
             // Whoever waited may have lost patience.
             let _ = end.send(());
         });
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level.map_or(LevelFilter::OFF, LevelFilter::from_level))
+        let lines = tracing_subscriber::fmt::layer()
             .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
             .with_writer(queue.clone());
+        let level = level.map_or(LevelFilter::OFF, LevelFilter::from_level);
+        // What HTTP and TLS libraries say would hold headers and bodies.
+        let ours = tracing_subscriber::registry().with(Targets::new().with_target(OUR_TARGETS, level));
         // Only the first log of a process is its log; a second changes nothing.
         let _first = match format {
-            LogFormat::Text => tracing::subscriber::set_global_default(subscriber.finish()),
-            LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().finish()),
+            LogFormat::Text => tracing::subscriber::set_global_default(ours.with(lines)),
+            LogFormat::Json => tracing::subscriber::set_global_default(ours.with(lines.json())),
         };
         Self { queue, format, ended }
     }
@@ -207,6 +214,8 @@ fn write_lines(mut lines: Receiver<Line>) {
     }
 }
 
+/// What the targets of our own events begin with.
+const OUR_TARGETS: &str = "shadowcat";
 /// Most lines that wait for stderr: with the longest lines there are, about 8 MiB.
 const MAX_QUEUED: usize = 1024;
 /// Bytes that are gathered for one write.

@@ -26,15 +26,19 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use shadowcat_codecs::Limits;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::{counting::count_error, server_timing};
 use crate::{
     clock,
     resources::Resources,
     session::{Reason, Reply, StreamKey},
-    telemetry::metrics::{
-        Metrics,
-        labels::{Link, MessageKind, TimeoutOf, To},
+    telemetry::{
+        metrics::{
+            Metrics,
+            labels::{Link, MessageKind, TimeoutOf, To},
+        },
+        trace::Traced,
     },
     transport::http::{
         Body, Client, Incoming, Request, RequestBody, Response, SendError,
@@ -198,11 +202,17 @@ impl Relay {
     }
 
     async fn pass(&self, request: Request, url: Uri, place: Place) -> Response {
+        let traced = Traced::by_headers(request.headers());
+        let span = traced.span().clone();
+        self.pass_traced(request, url, (place, traced)).instrument(span).await
+    }
+
+    async fn pass_traced(&self, request: Request, url: Uri, (place, traced): (Place, Traced)) -> Response {
         let begun = now();
         let (parts, body) = request.into_parts();
         let is_message = place == Place::Endpoint && parts.method == Method::POST;
         let (refuse, refused) = oneshot::channel();
-        let body = match self.asked(is_message, &parts.headers, body, refuse) {
+        let body = match self.asked((is_message, traced), &parts.headers, body, refuse) {
             Ok(body) => body,
             Err(reason) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
         };
@@ -271,7 +281,7 @@ impl Relay {
     /// The request's body, watched if it is a message.
     fn asked(
         &self,
-        is_message: bool,
+        (is_message, traced): (bool, Traced),
         headers: &HeaderMap,
         body: RequestBody,
         refuse: oneshot::Sender<Reason>,
@@ -294,12 +304,13 @@ impl Relay {
         if is_message && check == HeaderCheck::Off {
             asked::count(self.metrics(), MessageKind::Unseen, body.size_hint().lower());
         }
-        let asked = Asked::new(body, check, (self.options.limits, self.metrics()), headers, refuse);
+        let asked = Asked::new(body, (check, traced), (self.options.limits, self.metrics()), headers, refuse);
         Ok(Body::boxed(asked.verified(self.through(To::Server))))
     }
 
     fn answered(&self, place: Place, answer: http::Response<Incoming>) -> Response {
         let (mut parts, body) = answer.into_parts();
+        tracing::debug!(status = parts.status.as_u16(), "the server answers");
         headers::clean_response(&mut parts.headers);
         if let Some(names) = self.names() {
             names.rename_challenges(&mut parts.headers);

@@ -26,6 +26,7 @@ use crate::session::{
 
 impl Dial {
     pub(super) fn handle_step(&mut self, key: Key, step: Step) {
+        let _in = self.posted.get(&key).map(|posted| posted.span.clone().entered());
         match step {
             Step::Events(batch) => self.deliver_events(key, &batch),
             Step::Skipped(error) => self.note_skipped(key, error),

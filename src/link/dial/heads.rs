@@ -28,7 +28,10 @@ pub(super) enum Media {
 impl Dial {
     /// The headers of an answer have come, or will not come.
     pub(super) fn handle_head(&mut self, key: Key, sent: Result<http::Response<Incoming>, SendError>) {
-        let Some(purpose) = self.posted.get(&key).map(|posted| posted.purpose) else { return };
+        let Some((purpose, span)) = self.posted.get(&key).map(|posted| (posted.purpose, posted.span.clone())) else {
+            return;
+        };
+        let _in = span.entered();
         let (parts, body) = match sent {
             Ok(response) => response.into_parts(),
             Err(error) => return self.handle_unsent(key, purpose, &error),

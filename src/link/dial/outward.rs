@@ -19,6 +19,7 @@ use super::{
 use crate::{
     link::{intake::Unread, refused::Refused},
     session::{Action, Reason, RequestId, StreamKey, dialed, mirror::MCP_SESSION_ID, revision::Era},
+    telemetry::trace::Traced,
     transport::http::Body,
 };
 
@@ -243,6 +244,8 @@ impl Dial {
         let ids = outgoing.ids();
         let (is_initialize, is_initialized) =
             (dialed::is_initialize(envelope, frame), dialed::is_initialized(envelope, frame));
+        let traceparent = envelope.traceparent().map(|place| place.of(frame));
+        let span = Traced::by_message(traceparent).span().clone();
         let key = self.launch(Purpose::Message, request, None);
         self.gate = match ids.first() {
             Some(id) => is_initialize.then(|| Gate::Handshake(id.clone())),
@@ -256,6 +259,7 @@ impl Dial {
             posted.is_tools_list = outgoing.is("tools/list");
             (posted.ids, posted.era, posted.generation) = (ids, era, generation);
             posted.departure = Some(departure);
+            posted.span = span;
             posted.outgoing = Some(outgoing);
         }
     }

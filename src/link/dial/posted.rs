@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures::future::AbortHandle;
 use http::{HeaderValue, StatusCode};
 use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
+use tracing::Span;
 
 use super::departure::Departure;
 use crate::session::{
@@ -59,6 +60,8 @@ pub(super) struct Posted {
     pub(super) failed_resumes: u32,
     pub(super) back_off: BackOff,
     pub(super) abort: AbortHandle,
+    /// Where it is said what becomes of it.
+    pub(super) span: Span,
 }
 
 /// Why we asked the server.
@@ -136,6 +139,7 @@ impl Posted {
             failed_resumes: 0,
             back_off: BackOff::default(),
             abort,
+            span: Span::none(),
         }
     }
 

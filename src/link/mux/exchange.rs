@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame as BodyFrame, SizeHint};
 use http_body_util::BodyExt as _;
 use shadowcat_codecs::{
-    Frame,
-    envelope::{EnvelopeParser, Kind},
+    Frame, Span,
+    envelope::{Envelope, EnvelopeParser, Kind},
     line::{LineEncoder, LineEnds},
 };
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::{
     ChildSharing, Client, Mux,
@@ -35,7 +36,10 @@ use crate::{
         mirror::{LAST_EVENT_ID, MCP_SESSION_ID},
         revision::{Class, Era, Facts, classify},
     },
-    telemetry::metrics::{Metrics, labels::CopyReason},
+    telemetry::{
+        metrics::{Metrics, labels::CopyReason},
+        trace::{Traced, shown},
+    },
     transport::http::{Body, BodyError, Peer, Request, RequestBody, Response, body::Queue},
 };
 
@@ -70,13 +74,28 @@ impl Mux {
             Ok(allowance) => allowance,
             Err(reply) => return self.refused(&reply),
         };
-        let answered = match *request.method() {
-            Method::POST => self.post(request, peer, allowance).await.map(|response| self.timed(response)),
-            Method::GET => self.get(&request, allowance).await,
-            Method::DELETE => self.delete(&request),
-            _ => Err(Reply::without_id(Reason::MethodNotAllowed { allowed: ALLOWED })),
+        let mut traced = Traced::by_headers(request.headers());
+        let span = traced.span().clone();
+        let answered = async {
+            let answered = match *request.method() {
+                Method::POST => {
+                    let posted = self.post(request, peer, (allowance, &mut traced)).await;
+                    posted.map(|response| self.timed(response))
+                }
+                Method::GET => self.get(&request, allowance).await,
+                Method::DELETE => self.delete(&request),
+                _ => Err(Reply::without_id(Reason::MethodNotAllowed { allowed: ALLOWED })),
+            };
+            self.told(answered)
         };
-        answered.unwrap_or_else(|reply| self.refused(&reply))
+        answered.instrument(span).await
+    }
+
+    /// The answer, or what is said instead.
+    fn told(&self, answered: Result<Response, Reply>) -> Response {
+        let response = answered.unwrap_or_else(|reply| self.refused(&reply));
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        response
     }
 
     /// Opens the event stream of HTTP+SSE (MCP 2024-11-05), which is a session. `messages` is the path to
@@ -110,10 +129,14 @@ impl Mux {
         let id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
         let way = id.and_then(|id| McpSessionId::parse(id.as_bytes())).and_then(|id| self.sessions.find(&id));
         let taken = match way {
-            Some(Way { orders, .. }) => self.legacy_post(request, &orders, allowance).await,
+            Some(Way { orders, .. }) => {
+                let mut traced = Traced::by_headers(request.headers());
+                let span = traced.span().clone();
+                self.legacy_post(request, &orders, (allowance, &mut traced)).instrument(span).await
+            }
             None => Err(Reply::without_id(Reason::SessionNotFound)),
         };
-        taken.unwrap_or_else(|reply| self.refused(&reply))
+        self.told(taken)
     }
 
     /// What an exchange takes, if there is room for one more.
@@ -126,17 +149,17 @@ impl Mux {
         &self,
         request: Request,
         orders: &mpsc::Sender<Order>,
-        allowance: Allowance,
+        holder: (Allowance, &mut Traced),
     ) -> Result<Response, Reply> {
         let (parts, body) = request.into_parts();
-        let (post, presence, opening) = self.read(parts.headers, body, allowance).await?;
+        let (post, presence, opening) = self.read(parts.headers, body, holder).await?;
         ask(orders, post, presence, opening).await
     }
 
-    async fn post(&self, request: Request, peer: Peer, allowance: Allowance) -> Result<Response, Reply> {
+    async fn post(&self, request: Request, peer: Peer, holder: (Allowance, &mut Traced)) -> Result<Response, Reply> {
         let (parts, body) = request.into_parts();
         check_media(&parts.headers)?;
-        let (mut post, presence, opening) = self.read(parts.headers, body, allowance).await?;
+        let (mut post, presence, opening) = self.read(parts.headers, body, holder).await?;
         let (frame, envelope) = (&post.frame, &post.envelope);
         let refused = |reason: Reason| reply_to(frame, envelope, reason);
         let facts = Facts::of(&post.headers).map_err(|mismatch| refused(mismatch.into()))?;
@@ -225,7 +248,7 @@ impl Mux {
         &self,
         headers: HeaderMap,
         body: RequestBody,
-        allowance: Allowance,
+        (allowance, traced): (Allowance, &mut Traced),
     ) -> Result<(Box<Post>, Presence, oneshot::Receiver<Opening>), Reply> {
         let limits = self.parts.options.limits;
         let metrics = &self.parts.options.resources.metrics;
@@ -244,12 +267,26 @@ impl Mux {
             let what = "neither a request, a notification nor a response".to_owned();
             return Err(Reply::without_id(Reason::InvalidRequest { what }));
         }
+        note_posted(&frame, &envelope, traced);
         let (answer, opening) = oneshot::channel();
         let (tell, presence) = oneshot::channel();
         let elements = elements_copy(&parser);
         let seat = Seat { answer, presence, allowance };
-        let post = Post { frame: frame.into_bytes(), envelope, elements, headers, arrived, seat };
+        let span = traced.span().clone();
+        let post = Post { frame: frame.into_bytes(), envelope, elements, headers, arrived, seat, span };
         Ok((Box::new(post), Presence { _tell: tell }, opening))
+    }
+}
+
+/// Looks at which trace a message belongs to, and says that it is here.
+fn note_posted(frame: &[u8], envelope: &Envelope, traced: &mut Traced) {
+    traced.learn(envelope.traceparent().map(|place| place.of(frame)));
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let text = |place: Span| shown(place.of(frame));
+        let (method, id) = (envelope.method().map(text), envelope.id().map(text));
+        traced.span().in_scope(|| {
+            tracing::debug!(kind = ?envelope.kind(), ?method, ?id, bytes = frame.len(), "client to server");
+        });
     }
 }
 

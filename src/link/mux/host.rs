@@ -20,6 +20,7 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::{
     Client, Parts,
@@ -67,6 +68,8 @@ pub(super) struct Post {
     /// When all of it was here.
     pub(super) arrived: Instant,
     pub(super) seat: Seat,
+    /// Where it is said what becomes of it.
+    pub(super) span: Span,
 }
 
 /// The task's state.
@@ -293,7 +296,8 @@ impl Host {
         let now = now();
         match order {
             Order::Post(post) => {
-                let Post { frame, envelope, elements, headers, arrived, seat } = *post;
+                let Post { frame, envelope, elements, headers, arrived, seat, span } = *post;
+                let _in = span.entered();
                 let (key, kind, len) = (self.keys.mint(), envelope.kind(), frame.len());
                 match self.book.post(key, (frame, envelope, &elements), &headers, now, &mut self.effects) {
                     Ok(will_answer) => {

@@ -6,11 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use shadowcat_codecs::envelope::Kind;
+use shadowcat_codecs::{Span as Place, envelope::Kind};
+use tracing::Span;
 
 use crate::{
     session::{Action, Message, StreamKey},
-    telemetry::metrics::Flow,
+    telemetry::{
+        metrics::Flow,
+        trace::{TraceId, shown},
+    },
 };
 
 /// The messages of one direction that were read and have yet to leave.
@@ -30,6 +34,10 @@ struct Note {
     id: Option<String>,
     len: usize,
     after: Option<Duration>,
+    /// That the message names itself.
+    trace_id: Option<TraceId>,
+    /// That of the exchange it came in.
+    span: Span,
 }
 
 impl MessageLog {
@@ -88,22 +96,19 @@ impl MessageLog {
 impl Note {
     #[cold]
     fn new(from: StreamKey, Message { frame, envelope, .. }: Message<'_>, after: Option<Duration>) -> Self {
-        let text = |span: shadowcat_codecs::Span| {
-            let bytes = span.of(frame);
-            String::from_utf8_lossy(bytes.get(..MAX_SHOWN).unwrap_or(bytes)).into_owned()
-        };
+        let text = |place: Place| shown(place.of(frame));
         let (method, id) = (envelope.method().map(text), envelope.id().map(text));
-        Self { from, kind: envelope.kind(), method, id, len: frame.len(), after }
+        let trace_id = envelope.traceparent().and_then(|place| TraceId::parse(place.of(frame)));
+        Self { from, kind: envelope.kind(), method, id, len: frame.len(), after, trace_id, span: Span::current() }
     }
 
     fn log(self, inside: Duration) {
-        let Self { from, kind, method, id, len, after } = self;
+        let Self { from, kind, method, id, len, after, trace_id, span } = self;
+        let _in = span.entered();
+        let trace_id = trace_id.map(tracing::field::display);
         let inside_us = inside.as_micros();
         let answered_us = after.map(|after| after.as_micros());
         // Debug formatting escapes what a peer may have put into a method or an id.
-        tracing::debug!(%from, ?kind, ?method, ?id, bytes = len, inside_us, ?answered_us, "message");
+        tracing::debug!(%from, ?kind, ?method, ?id, bytes = len, inside_us, ?answered_us, trace_id, "message");
     }
 }
-
-/// Most bytes shown of a method or an id.
-const MAX_SHOWN: usize = 64;

@@ -16,6 +16,7 @@ use shadowcat_codecs::{
     FrameError, Limits,
     envelope::{Envelope, EnvelopeError, EnvelopeScan},
 };
+use tracing::Span;
 
 use super::{
     HeaderCheck,
@@ -65,12 +66,14 @@ pub(super) struct Messages {
     scan: Option<EnvelopeScan>,
     len: u64,
     refused_count: u64,
+    /// The exchange's.
+    span: Span,
 }
 
 impl Messages {
     fn new(check: HeaderCheck, limits: Limits, metrics: &Metrics) -> Box<Self> {
         let scan = (check != HeaderCheck::Off).then(|| EnvelopeScan::new(limits));
-        Box::new(Self { limits, metrics: metrics.clone(), scan, len: 0, refused_count: 0 })
+        Box::new(Self { limits, metrics: metrics.clone(), scan, len: 0, refused_count: 0, span: Span::current() })
     }
 
     /// A message that came in one piece.
@@ -104,7 +107,7 @@ impl Messages {
         let kind = match envelope {
             None => MessageKind::Unseen,
             Some(Ok(envelope)) => {
-                tracing::debug!(kind = ?envelope.kind(), len, "server to client");
+                self.span.in_scope(|| tracing::debug!(kind = ?envelope.kind(), len, "server to client"));
                 envelope.kind().into()
             }
             Some(Err(error)) => {
@@ -122,7 +125,8 @@ impl Messages {
     /// One line an exchange; the client decides what it makes of the message.
     fn note(&mut self, error: EnvelopeError, len: u64) {
         if self.refused_count == 0 {
-            tracing::warn!(%error, len, "the server sent what is no plain message; passed on");
+            let told = || tracing::warn!(%error, len, "the server sent what is no plain message; passed on");
+            self.span.in_scope(told);
         }
         self.refused_count += 1;
     }
@@ -164,6 +168,13 @@ impl Seen {
         }
     }
 
+    fn span(&self) -> Span {
+        match self {
+            Self::Nothing => Span::none(),
+            Self::Json(messages) | Self::Events(messages, _) => messages.span.clone(),
+        }
+    }
+
     fn end(&mut self) {
         if let Self::Json(messages) = self
             && messages.len > 0
@@ -201,7 +212,7 @@ impl Answered {
         }
         let is_last = self.body.is_end_stream();
         if let Err(error) = self.seen.look(&piece, is_last) {
-            tracing::warn!(%error, "the server's answer is broken off");
+            self.seen.span().in_scope(|| tracing::warn!(%error, "the server's answer is broken off"));
             self.next = Some(Err(BodyError::Aborted(error.to_string())));
             return true;
         }

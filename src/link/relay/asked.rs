@@ -24,9 +24,12 @@ use crate::{
         Reason, mirror,
         revision::{Class, Facts, classify},
     },
-    telemetry::metrics::{
-        Metrics,
-        labels::{Link, MessageKind, To},
+    telemetry::{
+        metrics::{
+            Metrics,
+            labels::{Link, MessageKind, To},
+        },
+        trace::Traced,
     },
     transport::http::{RequestBody, body::BodyError},
     verify::Through,
@@ -49,6 +52,7 @@ pub(super) struct Asked {
     refused: Option<oneshot::Sender<Reason>>,
     /// With `--verify`.
     through: Option<Box<Through>>,
+    traced: Traced,
 }
 
 /// The first chunks, as they came.
@@ -64,7 +68,7 @@ impl Asked {
     /// `headers` are those of the request, for the check against the body.
     pub(super) fn new(
         body: RequestBody,
-        check: HeaderCheck,
+        (check, traced): (HeaderCheck, Traced),
         (limits, metrics): (Limits, &Metrics),
         headers: &HeaderMap,
         refused: oneshot::Sender<Reason>,
@@ -83,6 +87,7 @@ impl Asked {
             is_judged: check == HeaderCheck::Off,
             refused: Some(refused),
             through: None,
+            traced,
         }
     }
 
@@ -129,8 +134,9 @@ impl Asked {
             return verdict;
         }
         if let Err(reason) = &verdict {
-            warn(reason, self.len);
+            self.traced.span().in_scope(|| warn(reason, self.len));
         }
+        self.traced.span().in_scope(|| tracing::debug!(?kind, len = self.len, "client to server"));
         count(&self.metrics, kind, self.len as u64);
         Ok(())
     }
@@ -144,6 +150,7 @@ impl Asked {
             return Err(Reason::Refused { what });
         }
         let head = self.head.joined();
+        self.traced.learn(envelope.traceparent().and_then(|place| head.get(place.start()..place.end())));
         let facts = Facts::of(&self.headers).map_err(|mismatch| Reason::HeaderMismatch(Box::new(mismatch)))?;
         match classify(&facts, envelope, &head)? {
             Class::Modern { .. } => mirror::check(&self.headers, &head, envelope, None)
