@@ -1,11 +1,12 @@
 //! The command line: arguments, what they start, and the exit code.
 //!
 //! stdout belongs to the protocol; what we say goes to stderr. Only what has no wire prints to stdout: `demo`,
-//! `completions`, `man`, `--help` and `--version`.
+//! `doctor`, `completions`, `man`, `--help` and `--version`.
 
 mod args;
 #[cfg(unix)]
 mod config;
+mod doctor;
 mod exit;
 mod pages;
 #[cfg(unix)]
@@ -66,6 +67,7 @@ fn start(task: Task, typed: &[OsString], matches: &ArgMatches, mut shape: Comman
             shape.build();
             config::check(&files, &shape)
         }
+        Task::Doctor(args) => doctor::run(&args),
         Task::Pipe(args) => crate::filter::run(args.into_options()?),
         Task::Demo(args) => crate::demo::run(args.calls),
         Task::Completions { shell } => pages::completions(shell),

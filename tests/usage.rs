@@ -56,6 +56,9 @@ fn wrong_usage_is_64_and_one_helpful_line() {
         (&["proxy", "--drain-timeout", "soon", "--", "cat"], &["--drain-timeout", "soon"]),
         (&["proxy", "--log-level", "loud", "--", "cat"], &["--log-level", "loud", "debug"]),
         (&["demo", "--calls", "x"], &["--calls"]),
+        (&["doctor"], &["URL"]),
+        (&["doctor", "ftp://127.0.0.1/"], &["ftp://127.0.0.1/", "http"]),
+        (&["doctor", "--max-size", "many", "http://127.0.0.1:9/"], &["--max-size", "many"]),
     ] {
         assert_refused(args, 64, words);
     }

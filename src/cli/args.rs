@@ -1,5 +1,6 @@
 //! What was typed, checked and nothing more.
 
+pub(crate) mod doctor;
 pub(crate) mod listen;
 pub(crate) mod observe;
 pub(crate) mod scope;
@@ -22,6 +23,7 @@ use super::{
     version,
 };
 use crate::filter::{Framing, JsonCheck, OnInvalid, Options, Output};
+use doctor::DoctorArgs;
 use listen::ListenArgs;
 use observe::ObserveArgs;
 use server::ServerAddr;
@@ -48,6 +50,8 @@ pub(crate) enum Task {
     Pipe(PipeArgs),
     /// Run a built-in server behind the proxy and a client through it, and show what crossed and its cost
     Demo(DemoArgs),
+    /// Say what is between a client and a server over HTTP, and what to change: streams, sessions, sizes, guards
+    Doctor(Box<DoctorArgs>),
     /// Show the settings of `proxy` with the origin of each, or check files of settings
     #[cfg(unix)]
     #[command(subcommand)]

@@ -84,7 +84,7 @@ fn resources(args: &ProxyArgs) -> Result<Resources, Failure> {
 
 /// How long connecting to a server's socket may take.
 fn connect_timeout(args: &ProxyArgs) -> Duration {
-    args.upstream.connect_timeout.unwrap_or(CONNECT_TIMEOUT)
+    args.upstream.reach.connect_timeout.unwrap_or(CONNECT_TIMEOUT)
 }
 
 /// As [`Client`] has it.

@@ -10,11 +10,27 @@ use super::parse_duration;
 use crate::cli::exit::{Failure, USAGE};
 
 /// Arguments of an upstream that is HTTP.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Server over HTTP")]
+pub(crate) struct UpstreamArgs {
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+
+    /// How long the server may take to begin its answer [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) response_timeout: Option<Duration>,
+
+    /// How clients name this proxy, if not by the address in their requests: for logging in with OAuth
+    #[arg(long, value_name = "URL", value_parser = parse_public_url)]
+    pub(crate) public_url: Option<Uri>,
+}
+
+/// How to get to a server over HTTP, for whoever wants to.
 ///
 /// Proxies are taken from the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Server over HTTP")]
-pub(crate) struct UpstreamArgs {
+pub(crate) struct ReachArgs {
     /// Send this header with every request, in place of the client's; may be repeated
     #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header, action = ArgAction::Append)]
     pub(crate) header: Vec<(HeaderName, HeaderValue)>,
@@ -30,14 +46,6 @@ pub(crate) struct UpstreamArgs {
     /// How long connecting may take, name look-up and TLS included [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) connect_timeout: Option<Duration>,
-
-    /// How long the server may take to begin its answer [default: no limit]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(crate) response_timeout: Option<Duration>,
-
-    /// How clients name this proxy, if not by the address in their requests: for logging in with OAuth
-    #[arg(long, value_name = "URL", value_parser = parse_public_url)]
-    pub(crate) public_url: Option<Uri>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,6 +61,15 @@ pub(crate) enum HeaderCheckName {
 impl UpstreamArgs {
     /// What a client for the server at `typed` needs.
     pub(crate) fn client_config(&self, typed: &str) -> Result<client::Config, Failure> {
+        let mut config = self.reach.client_config(typed)?;
+        config.response_timeout = self.response_timeout;
+        Ok(config)
+    }
+}
+
+impl ReachArgs {
+    /// What a client for the server at `typed` needs.
+    pub(crate) fn client_config(&self, typed: &str) -> Result<client::Config, Failure> {
         let mut config = client::Config::new(parse_url(typed).map_err(|line| Failure::new(USAGE, line))?);
         for (name, value) in &self.header {
             config.headers.append(name, value.clone());
@@ -62,7 +79,6 @@ impl UpstreamArgs {
         }
         config.ca.clone_from(&self.ca);
         config.connect_timeout = self.connect_timeout.unwrap_or(config.connect_timeout);
-        config.response_timeout = self.response_timeout;
         Ok(config)
     }
 }

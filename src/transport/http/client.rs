@@ -5,6 +5,7 @@
 
 mod connect;
 mod direct;
+mod probe;
 mod trust;
 
 use std::{
@@ -31,6 +32,7 @@ use crate::clock;
 use connect::{Connector, TooSlow};
 pub use direct::Incoming;
 use direct::{Direct, Failure};
+pub use probe::{Probe, Reached};
 
 /// What is needed to reach an upstream.
 #[derive(Debug, Clone)]
@@ -166,6 +168,12 @@ impl Client {
     #[must_use]
     pub fn url(&self) -> &Uri {
         &self.shared.url
+    }
+
+    /// How many connections were asked for so far, also those that did not come about.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connector.count()
     }
 
     /// The endpoint with another path and query: `/.well-known/…` at the same origin.

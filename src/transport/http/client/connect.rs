@@ -8,6 +8,10 @@ use std::{
     io,
     net::IpAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -33,6 +37,7 @@ pub(super) struct Connector {
     tls: HttpsConnector<Route>,
     proxy: Option<Intercept>,
     timeout: Duration,
+    count: Arc<AtomicU64>,
 }
 
 /// Makes what TLS, if there is any, is spoken over.
@@ -64,6 +69,24 @@ impl Connector {
     ///
     /// If the environment names a proxy that we cannot speak to.
     pub(super) fn new(config: &Config, tls: rustls::ClientConfig) -> io::Result<Self> {
+        Self::over(config, |route| {
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+            builder.enable_http1().enable_http2().wrap_connector(route)
+        })
+    }
+
+    /// Connections that never speak HTTP/2.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(super) fn http1(config: &Config, tls: rustls::ClientConfig) -> io::Result<Self> {
+        Self::over(config, |route| {
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(route)
+        })
+    }
+
+    fn over(config: &Config, secure: impl FnOnce(Route) -> HttpsConnector<Route>) -> io::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         // Nagle's algorithm holds small writes back for up to 40 ms.
@@ -79,12 +102,22 @@ impl Connector {
                 format!("the environment names the proxy {scheme}://{host}, but only http:// is supported there");
             return Err(io::Error::new(io::ErrorKind::Unsupported, line));
         }
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2();
         Ok(Self {
-            tls: builder.wrap_connector(Route { tcp, proxy: proxy.clone() }),
+            tls: secure(Route { tcp, proxy: proxy.clone() }),
             proxy,
             timeout: config.connect_timeout,
+            count: Arc::default(),
         })
+    }
+
+    /// How many connections were asked for.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether a proxy of the environment is asked.
+    pub(super) fn is_proxied(&self) -> bool {
+        self.proxy.is_some()
     }
 
     /// Whether `url` is reached over TCP alone: no TLS, no proxy.
@@ -108,6 +141,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
+        self.count.fetch_add(1, Ordering::Relaxed);
         let (connecting, timeout) = (self.tls.call(url), self.timeout);
         Box::pin(async move {
             tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| Err(TooSlow(timeout).into()))
