@@ -28,6 +28,7 @@
 //! limit), and code, stacks and what the allocator keeps.
 
 mod allowance;
+mod pools;
 mod room;
 
 use std::{
@@ -45,12 +46,15 @@ use futures::future::BoxFuture;
 use tokio::{sync::Semaphore, time::timeout};
 
 pub use allowance::Allowance;
+pub use pools::Pools;
 pub use room::{Charges, Room};
 
 /// The bytes that may be held, and who holds them. A handle: clones share it.
 #[derive(Clone)]
 pub struct Budget {
     areas: Arc<Areas>,
+    /// `None`: each buffer is made and freed.
+    pools: Option<Arc<Pools>>,
 }
 
 /// Bytes that are held, until this is dropped.
@@ -163,7 +167,7 @@ impl Budget {
             whole_len,
             wait: DEFAULT_WAIT,
         };
-        Ok(Self { areas: Arc::new(areas) })
+        Ok(Self { areas: Arc::new(areas), pools: None })
     }
 
     /// The same, with another limit on how long a message may wait for room. To be set before anything is held.
@@ -175,6 +179,20 @@ impl Budget {
         self
     }
 
+    /// The same, with buffers kept to be used again, which are charged at once for the most that may be kept. Without
+    /// them, if there is no room. To be called before anybody has a clone.
+    #[must_use]
+    pub fn with_pools(mut self) -> Self {
+        self.pools = Pools::new(&self).map(Arc::new);
+        self
+    }
+
+    /// Where buffers are kept, if they are.
+    #[must_use]
+    pub fn pools(&self) -> Option<&Pools> {
+        self.pools.as_deref()
+    }
+
     /// All that may be held, in bytes.
     #[must_use]
     pub fn total(&self) -> usize {
@@ -182,7 +200,7 @@ impl Budget {
     }
 
     /// The bytes that are held now, what is guaranteed included. Never more than [`total`](Self::total), and 0
-    /// when no connection and no session is left.
+    /// when no connection and no session is left, or what [pools](Self::with_pools) may keep.
     #[must_use]
     pub fn held(&self) -> usize {
         self.areas.held.load(Ordering::Relaxed)

@@ -1,6 +1,10 @@
 //! What a process has once, and every session in it uses.
 
-use crate::{budget::Budget, telemetry::metrics::Metrics, verify::Verify};
+use crate::{
+    budget::Budget,
+    telemetry::metrics::{Metrics, labels::PoolKind},
+    verify::Verify,
+};
 
 /// Handles to what a process has once: clones share it. The default is of its own: nobody else's count.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +24,13 @@ impl Resources {
     pub fn exposed(&self) -> String {
         self.metrics.buffer.set((), self.budget.held());
         self.metrics.buffer_limit.set((), self.budget.total());
+        if let Some(pools) = self.budget.pools() {
+            for (kind, pool) in [(PoolKind::Stdio, pools.stdio()), (PoolKind::Http, pools.http())] {
+                let counts = pool.counts();
+                self.metrics.pool_hits.set((kind,), counts.hits);
+                self.metrics.pool_misses.set((kind,), counts.misses);
+            }
+        }
         self.metrics.text()
     }
 }

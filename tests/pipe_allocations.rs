@@ -12,12 +12,13 @@ use std::{
 
 use bytes::BytesMut;
 use shadowcat::{
+    budget::Budget,
     clock,
     link::pipe::Pipe,
     session::Session,
     transport::memory::{self, End},
 };
-use shadowcat_codecs::Limits;
+use shadowcat_codecs::{Limits, pool::PoolCounts};
 
 #[path = "../codecs/tests/support/counting.rs"]
 mod counting;
@@ -33,10 +34,11 @@ struct Course {
 }
 
 impl Course {
-    fn new() -> Self {
+    fn new(budget: &Budget) -> Self {
         let ((client, downstream), (server, upstream)) = (memory::pair(64 << 10), memory::pair(64 << 10));
         let (downstream, upstream) = ((downstream.reader, downstream.writer), (upstream.reader, upstream.writer));
-        let pipe = Pipe::new(downstream, upstream, Limits::default(), Session::new(4096));
+        let room = budget.try_admit(0, 16 << 10).expect("nobody else has any");
+        let pipe = Pipe::new(downstream, upstream, Limits::default(), Session::new(4096)).with_room(&room);
         Self { pipe, client, server, arrived: BytesMut::with_capacity(64 << 10) }
     }
 
@@ -75,7 +77,18 @@ impl Course {
 
 #[test]
 fn forwarded_messages_cost_no_allocation_each_and_reads_at_most_one() {
-    let mut course = Course::new();
+    for budget in [Budget::default(), Budget::default().with_pools()] {
+        at_most_one_for_each_read(&budget);
+        if let Some(pools) = budget.pools() {
+            let PoolCounts { hits, misses, returned, dropped } = pools.stdio().counts();
+            assert!(misses > 0, "the pool was not used");
+            assert_eq!(hits + misses, returned + dropped, "the pipe is gone, its buffers are not home");
+        }
+    }
+}
+
+fn at_most_one_for_each_read(budget: &Budget) {
+    let mut course = Course::new(budget);
     for messages in [90, 1, 90, 40] {
         course.allocations(messages);
     }

@@ -8,6 +8,7 @@
 //! - [`line`](mod@line): newline-delimited messages (MCP over stdio, NDJSON).
 //! - [`sse`]: Server-Sent Events, to the letter of the WHATWG grammar.
 //! - [`envelope`]: the JSON-RPC envelope of a frame, by a resumable scan, or whole by simd-json.
+//! - [`pool`]: a few blocks that are kept to be read into again.
 //!
 //! Everything is bounded: [`Limits`] holds every maximum, and a frame that breaks one is reported once,
 //! with the limit and its offset in the stream, and skipped; the next frame is whole.
@@ -49,6 +50,7 @@ mod frame;
 pub mod fuzz;
 mod limits;
 pub mod line;
+pub mod pool;
 pub mod sse;
 #[cfg(feature = "futures")]
 pub mod stream;

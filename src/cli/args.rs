@@ -133,6 +133,10 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(crate) memory_timeout: Duration,
 
+    /// Keep a few of the buffers that messages are read into, to use them again; of use where memory is slow to come by
+    #[arg(long, value_name = "MODE", default_value = "off")]
+    pub(crate) pool: Switch,
+
     /// Hold what leaves against what came in, by hashes of whole messages; a difference, which would be a fault of
     /// the proxy, is logged as an error and counted in shadowcat_verify_mismatches_total. Costs little
     #[arg(long)]
@@ -267,6 +271,15 @@ pub(crate) struct DemoArgs {
     /// How many calls to time, directly and through the proxy
     #[arg(long, value_name = "COUNT", default_value_t = 2000)]
     pub(crate) calls: usize,
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// It is
+    On,
+    /// It is not
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -27,7 +27,7 @@ use shadowcat::{
 use tokio::runtime::{self, Runtime};
 
 use super::{
-    args::{ProxyArgs, frame_limits, listen::ListenAddr, server::ServerAddr},
+    args::{ProxyArgs, Switch, frame_limits, listen::ListenAddr, server::ServerAddr},
     config::Settings,
     exit::{Failure, RUNTIME, USAGE},
 };
@@ -75,6 +75,9 @@ fn resources(args: &ProxyArgs) -> Result<Resources, Failure> {
     })?;
     let mut resources = Resources::default();
     resources.budget = budget.with_wait(args.memory_timeout);
+    if args.pool == Switch::On {
+        resources.budget = resources.budget.with_pools();
+    }
     if args.verify {
         let failed = |error| Failure::new(RUNTIME, format!("the operating system gives no random bytes: {error}"));
         resources.verify = Verify::on().map_err(failed)?;

@@ -154,6 +154,7 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("max_frame_len", Needs::Nothing, Whose::Each),
     ("memory_budget", Needs::Nothing, Whose::Process),
     ("memory_timeout", Needs::Nothing, Whose::Process),
+    ("pool", Needs::Nothing, Whose::Process),
     ("verify", Needs::Nothing, Whose::Process),
     ("max_pending", Needs::Nothing, Whose::Each),
     ("drain_timeout", Needs::Nothing, Whose::Process),

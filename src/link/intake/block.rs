@@ -2,32 +2,41 @@
 
 use std::{
     ops::Deref,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
-use shadowcat_codecs::PADDING;
+use shadowcat_codecs::{PADDING, pool::Pooled};
 
 use super::MIN_BLOCK_LEN;
-use crate::budget::{Allowance, Exhausted, Room, SMALL_LEN, Toward};
+use crate::budget::{Allowance, Exhausted, Pools, Room, SMALL_LEN, Toward};
 
-/// A buffer and the room it has. Frames cut from it may outlive it; then they share its charge.
+/// A buffer and the room it has. Frames cut from it may outlive it; then they share its charge, and with the last of
+/// them it goes back to the pool it may be from.
 #[derive(Debug)]
 pub(super) struct Block {
     allowance: Allowance,
     toward: Toward,
-    buf: BytesMut,
+    buf: Pooled,
     /// Invariant: the buffer's allocation is no larger than this room.
-    room: Arc<Room>,
+    held: Arc<Held>,
     /// Room for the next block, while frames of this one are on their way.
     next: Option<Room>,
 }
 
+/// What frames that are on their way hold of their block.
+#[derive(Debug)]
+struct Held {
+    /// What this side had of the block when it left it: the last of all, so that the whole goes back to the pool.
+    rest: OnceLock<Pooled>,
+    room: Room,
+}
+
 impl Block {
     pub(super) fn new(allowance: &Allowance, toward: Toward) -> Self {
-        let room = Arc::new(Room::new(allowance, toward));
-        Self { allowance: allowance.clone(), toward, buf: BytesMut::new(), room, next: None }
+        let held = Held::new(Room::new(allowance, toward));
+        Self { allowance: allowance.clone(), toward, buf: Pooled::default(), held, next: None }
     }
 
     pub(super) fn buf(&mut self) -> &mut BytesMut {
@@ -36,17 +45,17 @@ impl Block {
 
     /// Whether there is an allocation.
     pub(super) fn is_made(&self) -> bool {
-        !self.room.is_empty()
+        !self.held.room.is_empty()
     }
 
     /// Whether it holds what others may wait for.
     pub(super) fn is_large(&self) -> bool {
-        self.room.len() > SMALL_LEN
+        self.held.room.len() > SMALL_LEN
     }
 
     /// Whether they do.
     pub(super) fn keeps_others_waiting(&self) -> bool {
-        self.room.keeps_others_waiting()
+        self.held.room.keeps_others_waiting()
     }
 
     /// What can be read into it, without a parser's padding.
@@ -56,13 +65,13 @@ impl Block {
 
     /// Gives everything back.
     pub(super) fn clear(&mut self) {
-        (self.buf, self.next) = (BytesMut::new(), None);
-        self.room = Arc::new(Room::new(&self.allowance, self.toward));
+        self.next = None;
+        self.go_on_with(Pooled::default(), Room::new(&self.allowance, self.toward));
     }
 
     /// `block`, a part of this, which holds the charge until nobody has it.
     pub(super) fn charged(&self, block: &Bytes) -> Bytes {
-        Bytes::from_owner(Pinned { bytes: block.clone(), _room: Arc::clone(&self.room) })
+        Bytes::from_owner(Pinned { bytes: block.clone(), _held: Arc::clone(&self.held) })
     }
 
     /// Ready when so much can be read, or at least something: `expected` are only hoped for.
@@ -80,36 +89,58 @@ impl Block {
         if spare >= wanted / 2 + PADDING && self.is_made() {
             return Poll::Ready(Ok(()));
         }
-        let alone = Arc::get_mut(&mut self.room).is_some();
+        let alone = Arc::get_mut(&mut self.held).is_some();
         if alone && self.is_made() && self.is_fitting(wanted + len) && self.buf.try_reclaim(wanted) {
             return Poll::Ready(Ok(()));
         }
         // A long line grows with its length, so that it is moved seldom, but by so much at most.
-        let hoped = len + wanted.max(len.min(MAX_STEP));
+        let hoped = self.rounded(len + wanted.max(len.min(MAX_STEP)));
         let least = len + MIN_BLOCK_LEN;
-        if let (true, Some(room)) = (alone, Arc::get_mut(&mut self.room)) {
+        if let (true, Some(Held { room, .. })) = (alone, Arc::get_mut(&mut self.held)) {
             ready!(poll_grow(room, cx, least, hoped))?;
             let capacity = room.len().min(hoped);
-            self.buf = moved(std::mem::take(&mut self.buf), capacity);
+            if len == 0 {
+                // The one it had goes back first: there may be no room for both.
+                self.buf = Pooled::default();
+                self.buf = taken(&self.allowance, capacity, room.len());
+            } else {
+                self.buf.fit(capacity);
+            }
             if capacity <= SMALL_LEN {
-                room.shrink(capacity);
+                room.shrink(capacity.max(self.buf.capacity()));
             }
             return Poll::Ready(Ok(()));
         }
         let next = self.next.get_or_insert_with(|| Room::new(&self.allowance, self.toward));
         ready!(poll_grow(next, cx, least, hoped))?;
-        let mut fresh = BytesMut::with_capacity(next.len().min(hoped));
+        let mut fresh = taken(&self.allowance, next.len().min(hoped), next.len());
         // A named copy: the beginning of a line whose block is on its way.
         fresh.extend_from_slice(&self.buf);
-        self.buf = fresh;
-        self.room = Arc::new(self.next.take().unwrap_or_else(|| Room::new(&self.allowance, self.toward)));
+        let room = self.next.take().unwrap_or_else(|| Room::new(&self.allowance, self.toward));
+        self.go_on_with(fresh, room);
         Poll::Ready(Ok(()))
+    }
+
+    /// Leaves the block it has to the frames that are on their way.
+    fn go_on_with(&mut self, buf: Pooled, room: Room) {
+        let rest = std::mem::replace(&mut self.buf, buf);
+        let held = std::mem::replace(&mut self.held, Held::new(room));
+        // Nobody has set it: this is the only place, and the block is left once.
+        drop(held.rest.set(rest));
+    }
+
+    /// As long as blocks of the pool are, if it is about that.
+    fn rounded(&self, len: usize) -> usize {
+        let Some(pool) = self.allowance.budget().pools().map(Pools::stdio) else { return len };
+        let rounded = len.next_multiple_of(pool.nominal());
+        if rounded <= 2 * pool.nominal() { rounded } else { len }
     }
 
     /// Whether its allocation is neither much longer than is wanted nor than what it has room for: a parser's padding
     /// may have made it grow.
     fn is_fitting(&self, wanted: usize) -> bool {
-        self.room.len() <= 2 * wanted && self.buf.capacity() <= self.room.len()
+        let room = self.held.room.len();
+        room <= 2 * wanted && self.buf.capacity() <= room
     }
 
     /// What is left behind a large line moves into a block of its own, if there is room for one at once. Otherwise the
@@ -124,10 +155,17 @@ impl Block {
             }
             return;
         }
-        let mut fresh = BytesMut::with_capacity(len);
+        let mut fresh = taken(&self.allowance, len, room.len());
         // A named copy, of less than one read.
         fresh.extend_from_slice(&self.buf);
-        (self.buf, self.room) = (fresh, Arc::new(room));
+        self.go_on_with(fresh, room);
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // To whoever is the last that holds a part of it.
+        drop(self.held.rest.set(std::mem::take(&mut self.buf)));
     }
 }
 
@@ -148,24 +186,25 @@ fn poll_grow(room: &mut Room, cx: &mut Context<'_>, least: usize, hoped: usize) 
     Poll::Ready(Ok(()))
 }
 
-/// The same bytes in an allocation of so many, which the system moves if it is long.
-fn moved(buf: BytesMut, capacity: usize) -> BytesMut {
-    if buf.is_empty() {
-        return BytesMut::with_capacity(capacity);
+/// An empty buffer of at least `least` bytes and at most `most`, of the pool if there is one.
+fn taken(allowance: &Allowance, least: usize, most: usize) -> Pooled {
+    match allowance.budget().pools() {
+        Some(pools) => pools.stdio().take(least, most),
+        None => Pooled::without_pool(BytesMut::with_capacity(least)),
     }
-    let mut bytes = Vec::from(buf);
-    if bytes.capacity() > capacity {
-        bytes.shrink_to(capacity);
-    } else {
-        bytes.reserve_exact(capacity - bytes.len());
+}
+
+impl Held {
+    fn new(room: Room) -> Arc<Self> {
+        Arc::new(Self { rest: OnceLock::new(), room })
     }
-    BytesMut::from(Bytes::from(bytes))
 }
 
 /// A part of a block that is on its way.
 struct Pinned {
+    /// Gone before what is behind it: the rest of its block is to be the last.
     bytes: Bytes,
-    _room: Arc<Room>,
+    _held: Arc<Held>,
 }
 
 impl AsRef<[u8]> for Pinned {
@@ -176,3 +215,77 @@ impl AsRef<[u8]> for Pinned {
 
 /// Most that a block grows by (DESIGN §11.13).
 const MAX_STEP: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    fn pooled() -> (Budget, Allowance) {
+        let budget = Budget::new(64 << 20, 1 << 20).unwrap().with_pools();
+        let allowance = budget.try_admit(0, 16 << 10).unwrap();
+        (budget, allowance)
+    }
+
+    fn read(block: &mut Block, bytes: &[u8]) -> Bytes {
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(matches!(block.poll_room(cx, MIN_BLOCK_LEN - PADDING, 0), Poll::Ready(Ok(()))));
+        block.buf().extend_from_slice(bytes);
+        block.buf().split().freeze()
+    }
+
+    #[test]
+    fn a_block_goes_back_to_the_pool_with_the_last_frame_of_it() {
+        let (budget, allowance) = pooled();
+        let stdio = budget.pools().unwrap().stdio();
+        let (reserved, mut block) = (budget.held(), Block::new(&allowance, Toward::Client));
+        let mut frame = |bytes: &[u8]| {
+            let frame = read(&mut block, bytes);
+            block.charged(&frame)
+        };
+        let frames = [frame(b"{}"), frame(&[b'x'; 7 << 10])];
+        assert_eq!(stdio.counts().misses, 1);
+        let more = frame(b"[]");
+        assert_eq!(stdio.counts().misses, 2, "there is no room left in the first one");
+        assert_eq!((&frames[0][..], frames[1].len(), &more[..]), (&b"{}"[..], 7 << 10, &b"[]"[..]));
+        drop(block);
+        assert_eq!(stdio.kept().0, 0, "frames of both are on their way");
+        let [one, two] = frames;
+        drop((two, more));
+        assert_eq!(stdio.kept().0, 1, "the first frame holds its block");
+        drop(one);
+        assert_eq!((stdio.counts().returned, stdio.counts().dropped), (2, 0));
+        assert_eq!(budget.held(), reserved);
+    }
+
+    #[test]
+    fn a_quiet_side_gives_its_block_to_the_next_one() {
+        let (budget, allowance) = pooled();
+        let stdio = budget.pools().unwrap().stdio();
+        let [mut one, mut two] = [Toward::Client, Toward::Server].map(|toward| Block::new(&allowance, toward));
+        drop(read(&mut one, b"{}\n"));
+        one.clear();
+        assert_eq!(stdio.kept(), (1, MIN_BLOCK_LEN));
+        drop(read(&mut two, b"[]\n"));
+        assert_eq!((stdio.kept().0, stdio.counts().hits), (0, 1));
+    }
+
+    #[test]
+    fn a_line_that_grew_long_is_not_kept() {
+        let (budget, allowance) = pooled();
+        let stdio = budget.pools().unwrap().stdio();
+        let mut block = Block::new(&allowance, Toward::Client);
+        let cx = &mut Context::from_waker(Waker::noop());
+        for _ in 0..4 {
+            assert!(matches!(block.poll_room(cx, MIN_BLOCK_LEN - PADDING, 0), Poll::Ready(Ok(()))));
+            let spare = block.spare();
+            block.buf().extend_from_slice(&vec![b'x'; spare]);
+        }
+        block.clear();
+        let counts = stdio.counts();
+        assert_eq!((counts.hits + counts.misses, counts.returned + counts.dropped), (1, 1));
+        assert_eq!((counts.dropped, stdio.kept()), (1, (0, 0)));
+    }
+}

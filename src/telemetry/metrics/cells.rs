@@ -69,6 +69,13 @@ impl<L: Labels> Counter<L> {
         }
     }
 
+    /// Sets the count, for what is counted elsewhere.
+    pub fn set(&self, labels: L, count: u64) {
+        if let Some(cell) = self.cells.get(labels.index()) {
+            cell.store(count, Relaxed);
+        }
+    }
+
     /// The count so far.
     #[must_use]
     pub fn of(&self, labels: L) -> u64 {
