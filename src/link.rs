@@ -38,23 +38,29 @@ mod signals;
 pub mod socket;
 #[cfg(unix)]
 pub mod stdio;
+pub mod waits;
 
 use std::{fmt::Display, io};
 
 use crate::{
     budget::{Allowance, Budget, Exhausted},
     resources::Resources,
-    session::{Counts, Reason},
+    session::{Counts, Reason, Timeout},
+    transport::http::{SendError, client::Waited},
 };
+use pipe::Blocked;
 
 /// Logs why a session ended, how many requests were left unanswered, and what crossed.
-pub fn log_end(cause: &impl Display, orphans: usize, counts: Counts) {
+pub fn log_end(cause: &impl Display, orphans: usize, counts: Counts, blocked: Blocked) {
     tracing::info!(
         %cause,
         orphans,
         to_server = counts.to_upstream,
         to_client = counts.to_downstream,
         kept_back = counts.quarantined,
+        late = counts.late,
+        waited_for_client_ms = blocked.downstream.as_millis(),
+        waited_for_server_ms = blocked.upstream.as_millis(),
         "session ended"
     );
 }
@@ -93,3 +99,15 @@ fn session_room(resources: &Resources) -> io::Result<Allowance> {
 /// What a session may always hold of messages, both directions together, so that ordinary ones go on when memory is
 /// short: a read buffer of the smallest size each way.
 const SESSION_LEN: usize = 2 * intake::MIN_BLOCK_LEN;
+
+/// Why a request over HTTP has no answer.
+fn unanswered(error: &SendError) -> Reason {
+    let SendError::Timeout { waited, after, .. } = error else {
+        return Reason::ServerUnreachable { what: error.cause(), url: error.destination() };
+    };
+    let what = match waited {
+        Waited::Connection => format!("connecting to {}", error.destination()).into(),
+        Waited::Answer => format!("the answer of {}", error.destination()).into(),
+    };
+    Reason::Timeout(Timeout { what, after: *after })
+}

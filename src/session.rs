@@ -7,7 +7,9 @@
 //! What is remembered: the requests in flight, by the stream that has to answer them, so that each gets
 //! its answer or one error when that stream is gone.
 
+mod awaited;
 pub mod batch;
+mod deadline;
 pub mod dialed;
 mod mcp_session_id;
 pub mod mirror;
@@ -29,6 +31,9 @@ use std::{
 
 use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 
+pub use awaited::Expired;
+use awaited::{Awaited, cancelled};
+pub use deadline::{ResponseTimeouts, Timeout};
 pub use mcp_session_id::McpSessionId;
 pub use pending::RequestId;
 use pending::{Asked, Pending};
@@ -46,6 +51,7 @@ pub struct StreamKey(u64);
 #[derive(Debug)]
 pub struct Session {
     pending: Pending,
+    awaited: Awaited,
     counts: Counts,
     /// Whether the server was asked anything yet.
     has_asked: bool,
@@ -78,6 +84,8 @@ pub enum Action {
     /// Do not pass the frame on; write these messages of ours instead, each to its stream: one for every request
     /// in the frame, to whom it came from, and for every answer, to whom it was for.
     Reply(Vec<(StreamKey, Reply)>),
+    /// Do not pass the frame on: it answers a request whose time has passed, and whose requester was told so.
+    Drop,
 }
 
 /// What has crossed a session, for the line that is logged when it ends.
@@ -91,6 +99,16 @@ pub struct Counts {
     pub quarantined: u64,
     /// Messages of our own in place of an answer.
     pub replied: u64,
+    /// Answers that came after their time, and went nowhere.
+    pub late: u64,
+}
+
+/// What a message means for the requests in flight.
+enum Noted {
+    /// It passes. For an answer: the age of its request.
+    Passes(Option<Duration>),
+    /// It comes too late.
+    Late,
 }
 
 impl StreamKey {
@@ -132,7 +150,19 @@ impl Session {
     /// A session without requests in flight, that remembers at most `max_pending` of them.
     #[must_use]
     pub fn new(max_pending: usize) -> Self {
-        Self { pending: Pending::new(max_pending), counts: Counts::default(), has_asked: false, initialize: None }
+        Self {
+            pending: Pending::new(max_pending),
+            awaited: Awaited::default(),
+            counts: Counts::default(),
+            has_asked: false,
+            initialize: None,
+        }
+    }
+
+    /// The session, with limits on how long answers to the client may take.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: ResponseTimeouts) -> Self {
+        Self { awaited: Awaited::new(timeouts), ..self }
     }
 
     /// Decides about a message that came from `from` at `now`.
@@ -143,10 +173,15 @@ impl Session {
             if self.has_no_room_for(single.clone()) {
                 return self.refuse(from, frame, single);
             }
-            let after = self.note(from, frame, envelope, now);
-            return self.forward(from, after);
+            return match self.note(from, frame, envelope, now) {
+                Noted::Passes(after) => self.forward(from, after),
+                Noted::Late => {
+                    self.counts.late += 1;
+                    Action::Drop
+                }
+            };
         }
-        // A batch goes through whole or not at all.
+        // A batch goes through whole or not at all, also with a late answer in it.
         let parts = elements.iter().map(BatchElement::envelope);
         if self.has_no_room_for(parts.clone()) {
             return self.refuse(from, frame, parts);
@@ -174,7 +209,7 @@ impl Session {
         let to = match kind {
             Kind::Request => from,
             Kind::Response | Kind::Error => {
-                self.pending.answered(from, id)?;
+                self.answered(from, id)?;
                 from.opposite()
             }
             _ => return None,
@@ -187,8 +222,35 @@ impl Session {
     /// to write instead of its answer. Call until `None`.
     pub fn poll_orphan(&mut self, gone: StreamKey, reason: &Reason) -> Option<(StreamKey, Reply)> {
         let id = self.pending.take_any(gone)?;
+        if gone == StreamKey::UPSTREAM {
+            self.awaited.answered(id.as_bytes());
+        }
         self.counts.replied += 1;
         Some((gone.opposite(), Reply::new(id, reason.clone())))
+    }
+
+    /// When [`poll_expired`](Self::poll_expired) has something to say, if nothing happens before.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.awaited.due()
+    }
+
+    /// Takes one request of the client whose answer has not come in time. Call until `None`.
+    pub fn poll_expired(&mut self, now: Instant) -> Option<Expired> {
+        loop {
+            let (id, limit, may_be_cancelled) = self.awaited.take_due(now)?;
+            // As often as it was asked; then the one answer that may still come is too late for all.
+            let mut was_pending = false;
+            while self.pending.answered(StreamKey::UPSTREAM, id.as_bytes()).is_some() {
+                was_pending = true;
+            }
+            if was_pending {
+                self.counts.replied += 1;
+                let reply = Reply::new(id.clone(), Reason::Timeout(Timeout::of_answer(limit)));
+                let cancel = may_be_cancelled.then(|| cancelled(&id));
+                return Some(Expired { id, reply, cancel });
+            }
+        }
     }
 
     /// Requests that `stream` has yet to answer.
@@ -227,40 +289,56 @@ impl Session {
         requests > 0 && requests > self.pending.room()
     }
 
-    /// Books one message that is not a batch. Returns, for an answer, the age of its request.
-    fn note(&mut self, from: StreamKey, frame: &[u8], envelope: &Envelope, now: Instant) -> Option<Duration> {
+    /// Books one message that is not a batch.
+    fn note(&mut self, from: StreamKey, frame: &[u8], envelope: &Envelope, now: Instant) -> Noted {
         let to = from.opposite();
         match (envelope.kind(), envelope.id()) {
             (Kind::Request, Some(id)) => {
                 let booked = self.pending.asked(to, id.of(frame), now);
                 debug_assert!(booked.is_ok(), "room was looked for");
-                self.note_first(to, frame, envelope, now);
-                None
+                if to == StreamKey::UPSTREAM {
+                    self.note_first(frame, envelope, now);
+                    self.awaited.asked(frame, envelope, now);
+                }
+                Noted::Passes(None)
             }
             (Kind::Response | Kind::Error, Some(id)) if envelope.id_class() != IdClass::Null => {
-                let asked = self.pending.answered(from, id.of(frame));
-                if self.initialize.is_some() {
-                    // Forgotten once it is answered, as another request may have its id then.
-                    self.initialize.take_if(|(id, _)| !self.pending.contains(StreamKey::UPSTREAM, id.as_bytes()));
+                match self.answered(from, id.of(frame)) {
+                    Some(Asked { at, .. }) => Noted::Passes(Some(now.saturating_duration_since(at))),
+                    None if from == StreamKey::UPSTREAM && self.awaited.is_late(id.of(frame)) => Noted::Late,
+                    None => Noted::Passes(None),
                 }
-                asked.map(|Asked { at, .. }| now.saturating_duration_since(at))
             }
             (Kind::Notification, _) => {
                 self.note_cancelled(to, frame, envelope);
-                None
+                if from == StreamKey::UPSTREAM {
+                    self.awaited.heard(frame, envelope, now);
+                }
+                Noted::Passes(None)
             }
-            _ => None,
+            _ => Noted::Passes(None),
         }
     }
 
     /// Rule V1 (all legacy revisions, Lifecycle): `initialize` comes first, or there is none.
-    fn note_first(&mut self, to: StreamKey, frame: &[u8], envelope: &Envelope, now: Instant) {
-        if to != StreamKey::UPSTREAM || std::mem::replace(&mut self.has_asked, true) {
+    fn note_first(&mut self, frame: &[u8], envelope: &Envelope, now: Instant) {
+        if std::mem::replace(&mut self.has_asked, true) {
             return;
         }
         if let (true, Some(id)) = (method_is(frame, envelope, "initialize"), envelope.id()) {
             self.initialize = Some((RequestId::new(id.of(frame)), now));
         }
+    }
+
+    /// `answerer` answered `id`, or nobody waits for that answer any more.
+    fn answered(&mut self, answerer: StreamKey, id: &[u8]) -> Option<Asked> {
+        let asked = self.pending.answered(answerer, id)?;
+        if answerer == StreamKey::UPSTREAM && !self.pending.contains(answerer, id) {
+            // Forgotten once it is answered, as another request may have its id then.
+            self.initialize.take_if(|(initialize, _)| initialize.as_bytes() == id);
+            self.awaited.answered(id);
+        }
+        Some(asked)
     }
 
     /// Whoever cancelled a request waits for no answer any more; a late one is still passed on.
@@ -270,7 +348,7 @@ impl Session {
         if let Some(id) = envelope.request_id()
             && method_is(frame, envelope, "notifications/cancelled")
         {
-            self.pending.answered(to, id.of(frame));
+            self.answered(to, id.of(frame));
         }
     }
 

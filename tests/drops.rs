@@ -36,6 +36,7 @@ use shadowcat::{
         mux::{Mux, MuxOptions},
         pipe::Pipe,
         relay::{self, Relay},
+        waits::Waits,
     },
     resources::Resources,
     session::Session,
@@ -234,8 +235,13 @@ async fn dial(parts: Parts, _: Chance) {
     let endpoint = site(Link::Mux(new_mux(&parts)));
     let client = client_of(upstream.local_addr().unwrap().unwrap());
     let (here, there) = memory::pair(4096);
-    let options =
-        dial::Options { limits: Limits::default(), max_pending: 64, drain: None, resources: Resources::default() };
+    let options = dial::Options {
+        limits: Limits::default(),
+        max_pending: 64,
+        drain: None,
+        resources: Resources::default(),
+        waits: Waits::default(),
+    };
     let dialling = dial::run((there.reader, there.writer), client, options);
     let asking = async {
         let mut writer = here.writer;

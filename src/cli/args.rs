@@ -6,6 +6,7 @@ pub(crate) mod observe;
 pub(crate) mod scope;
 pub(crate) mod server;
 pub(crate) mod upstream;
+pub(crate) mod waits;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -28,6 +29,7 @@ use listen::ListenArgs;
 use observe::ObserveArgs;
 use server::ServerAddr;
 use upstream::UpstreamArgs;
+use waits::WaitArgs;
 
 /// Puts any MCP client in front of any MCP server and forwards the exact bytes.
 #[derive(Debug, Parser)]
@@ -142,6 +144,18 @@ pub(crate) struct ProxyArgs {
     #[arg(long)]
     pub(crate) verify: bool,
 
+    /// Longest id of a request, quotes included; a longer one is refused
+    #[arg(long, value_name = "SIZE", default_value = "1KiB")]
+    pub(crate) max_id_len: ByteSize,
+
+    /// Most messages in one JSON-RPC batch
+    #[arg(long, value_name = "COUNT", default_value_t = 256)]
+    pub(crate) max_batch_len: u32,
+
+    /// Deepest nesting of JSON
+    #[arg(long, value_name = "LEVELS", default_value_t = 1024)]
+    pub(crate) max_depth: u32,
+
     /// Most requests in flight
     #[arg(long, value_name = "COUNT", default_value_t = 4096)]
     pub(crate) max_pending: usize,
@@ -173,6 +187,9 @@ pub(crate) struct ProxyArgs {
 
     #[command(flatten)]
     pub(crate) observe: ObserveArgs,
+
+    #[command(flatten)]
+    pub(crate) waits: WaitArgs,
 
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -321,6 +338,15 @@ fn with_switches(command: Command) -> Command {
         arg.hide_possible_values(true).hide_default_value(true)
     };
     command.mut_args(switch).mut_subcommands(with_switches)
+}
+
+impl ProxyArgs {
+    /// What a message may be.
+    pub(crate) fn limits(&self) -> Result<Limits, Failure> {
+        let max_id_len = u32::try_from(self.max_id_len.as_u64()).unwrap_or(u32::MAX);
+        let limits = frame_limits(self.max_frame_len)?;
+        Ok(limits.with_max_id_len(max_id_len).with_max_batch_len(self.max_batch_len).with_max_depth(self.max_depth))
+    }
 }
 
 impl PipeArgs {

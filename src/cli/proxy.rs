@@ -27,7 +27,7 @@ use shadowcat::{
 use tokio::runtime::{self, Runtime};
 
 use super::{
-    args::{ProxyArgs, Switch, frame_limits, listen::ListenAddr, server::ServerAddr},
+    args::{ProxyArgs, Switch, listen::ListenAddr, server::ServerAddr},
     config::Settings,
     exit::{Failure, RUNTIME, USAGE},
 };
@@ -64,7 +64,7 @@ fn client(args: &ProxyArgs) -> Result<Client, Failure> {
 /// What the sessions of this process share. To be called once.
 fn resources(args: &ProxyArgs) -> Result<Resources, Failure> {
     let total = usize::try_from(args.memory_budget.as_u64()).unwrap_or(usize::MAX);
-    let max_frame_len = frame_limits(args.max_frame_len)?.max_frame_len();
+    let max_frame_len = args.limits()?.max_frame_len();
     let budget = Budget::new(total, max_frame_len).map_err(|TooSmall { least, .. }| {
         let (budget, longest, least) = (args.memory_budget, args.max_frame_len, ByteSize::b(least as u64));
         let line = format!(

@@ -43,7 +43,7 @@ fn blame(reason: &Reason) -> Option<Blame> {
         | Reason::ServerUnreachable { .. }
         | Reason::StartTimeout { .. }
         | Reason::StreamEnded
-        | Reason::Timeout { .. }
+        | Reason::Timeout(_)
         | Reason::UpstreamStatus { .. } => Blame::Upstream,
         Reason::HoldFull { .. }
         | Reason::Overloaded { .. }
@@ -76,7 +76,7 @@ impl From<&Reason> for ErrorReason {
             Reason::SessionNotFound => Self::SessionNotFound,
             Reason::SessionRequired => Self::SessionRequired,
             Reason::StreamEnded => Self::StreamEnded,
-            Reason::StartTimeout { .. } | Reason::Timeout { .. } => Self::Timeout,
+            Reason::StartTimeout { .. } | Reason::Timeout(_) => Self::Timeout,
             Reason::TooManyPending { .. } => Self::TooManyPending,
             Reason::TooManySessions { .. } => Self::TooManySessions,
             Reason::Unauthorized => Self::Unauthorized,

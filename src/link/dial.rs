@@ -25,6 +25,7 @@ mod departure;
 mod heads;
 mod held;
 mod outward;
+mod overdue;
 mod posted;
 mod reopen;
 mod streams;
@@ -62,15 +63,16 @@ use super::{
     counting::count_error,
     intake::Intake,
     outbox::Outbox,
-    pipe::message_log::MessageLog,
+    pipe::{Blocked, message_log::MessageLog},
     refused::Oversized,
     signals::{Stops, Told},
+    waits::{Alarm, Stall, Waits},
 };
 use crate::{
     budget::{Allowance, Toward},
     clock,
     resources::Resources,
-    session::{Counts, Reason, Reply, Session, StreamKey, dialed::Dialed},
+    session::{Counts, Reason, Reply, Session, StreamKey, Timeout, dialed::Dialed},
     telemetry::metrics::{
         Flow,
         labels::{Link, SessionEnd, To},
@@ -93,6 +95,8 @@ pub struct Options {
     pub drain: Option<Duration>,
     /// What the session shares with the process.
     pub resources: Resources,
+    /// How long who is waited for.
+    pub waits: Waits,
 }
 
 /// How a session ended.
@@ -104,6 +108,8 @@ pub struct Outcome {
     pub orphans: usize,
     /// What crossed.
     pub counts: Counts,
+    /// How long the client kept us waiting. What an HTTP server does not read yet waits elsewhere.
+    pub blocked: Blocked,
 }
 
 /// What ended a session.
@@ -119,6 +125,8 @@ pub enum Cause {
     /// The very first request did not reach the server: the address is wrong, or nobody is there. A client
     /// that started us sees our end, as it would see that of a command that cannot be started.
     Unreachable(String),
+    /// The client took nothing of what was there for it, for too long.
+    Timeout(Timeout),
 }
 
 /// The link's state.
@@ -135,6 +143,9 @@ struct Dial {
     phase: Phase,
     /// When the phase ends by force.
     due: Option<Instant>,
+    alarm: Alarm,
+    /// How the client takes what is there for it.
+    stall: Stall,
     cause: Cause,
     orphans: usize,
     /// Messages read, and neither posted nor held. Bounded by one read: nothing more is read before it is empty.
@@ -230,19 +241,24 @@ pub(super) async fn serve(
             () = poll_fn(|cx| dial.poll_turn(cx)) => {}
         }
     }
+    let blocked = Blocked { downstream: dial.stall.total(now()), ..Blocked::default() };
     open.ends_by(match &dial.cause {
         Cause::Client => SessionEnd::Client,
         Cause::Server => SessionEnd::Server,
         Cause::Stopped => SessionEnd::Stopped,
         Cause::Unreachable(_) => SessionEnd::Unreachable,
+        Cause::Timeout(_) => SessionEnd::Timeout,
     });
-    Outcome { cause: dial.cause, orphans: dial.orphans, counts: dial.session.counts() }
+    Outcome { cause: dial.cause, orphans: dial.orphans, counts: dial.session.counts(), blocked }
 }
 
 impl Dial {
     fn new((reader, writer): (Reader, Writer), client: Client, options: Options, allowance: &Allowance) -> Self {
         let limits = options.limits;
         let log = |to| MessageLog::counted(Flow::new(&options.resources.metrics, Link::Dial, to));
+        // The server may ask as much as the client.
+        let session = Session::new(options.max_pending.saturating_mul(2));
+        let session = session.with_timeouts(options.waits.response.clone());
         Self {
             to_server: log(To::Server),
             to_client: log(To::Client),
@@ -255,13 +271,14 @@ impl Dial {
             )),
             parser: EnvelopeParser::new(limits),
             oversized: Oversized::default(),
-            // The server may ask as much as the client.
-            session: Session::new(options.max_pending.saturating_mul(2)),
             options,
+            session,
             dialed: Dialed::default(),
             mode: Mode::Streamable,
             phase: Phase::Running,
             due: None,
+            alarm: Alarm::default(),
+            stall: Stall::default(),
             cause: Cause::Client,
             orphans: 0,
             waiting: VecDeque::new(),
@@ -298,7 +315,7 @@ impl Dial {
             if self.phase == Phase::Over || self.due != due {
                 return Poll::Ready(());
             }
-            if !moved {
+            if !moved && self.poll_overdue(cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -307,8 +324,12 @@ impl Dial {
     /// Writes to the client. Whether everything is written.
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> bool {
         let flushed = match self.outbox.poll_flush(cx) {
-            Poll::Pending => false,
+            Poll::Pending => {
+                self.stall.blocked(self.outbox.taken(), now);
+                false
+            }
             Poll::Ready(Ok(())) => {
+                self.stall.freed(now);
                 self.to_client.written(&now);
                 true
             }
@@ -393,10 +414,10 @@ impl Dial {
                 self.phase = Phase::Over;
             }
             Phase::Draining => {
-                let what = "answering after the end of the client's input".to_owned();
-                let after_ms = self.options.drain.unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX);
+                let what = "answering after the end of the client's input".into();
+                let timeout = Timeout { what, after: self.options.drain.unwrap_or_default() };
                 tracing::warn!("the drain deadline has passed with requests unanswered");
-                self.orphans += self.give_up(&Reason::Timeout { what, after_ms }, now);
+                self.orphans += self.give_up(&Reason::Timeout(timeout), now);
             }
         }
     }
@@ -480,6 +501,7 @@ impl fmt::Display for Cause {
             Self::Server => f.write_str("the server ended its stream"),
             Self::Stopped => f.write_str("we were told to stop"),
             Self::Unreachable(what) => f.write_str(what),
+            Self::Timeout(timeout) => timeout.fmt(f),
         }
     }
 }

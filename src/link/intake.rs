@@ -26,7 +26,7 @@ use self::block::Block;
 use crate::{
     budget::{Allowance, Exhausted, Toward},
     clock,
-    session::Reason,
+    session::{Reason, Timeout},
     transport::Reader,
 };
 
@@ -204,8 +204,8 @@ impl Unread {
             Self::Frame(_) => None,
             Self::NoRoom { exhausted, .. } => Some(super::no_room(exhausted)),
             Self::Stalled { after, .. } => {
-                let what = "the rest of a message of more than 1 MiB, for whose memory others wait,".to_owned();
-                Some(Reason::Timeout { what, after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) })
+                let what = "the rest of a message of more than 1 MiB, for whose memory others wait,".into();
+                Some(Reason::Timeout(Timeout { what, after }))
             }
         }
     }

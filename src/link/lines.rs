@@ -20,6 +20,7 @@ use super::{
     pipe::{Event, Pipe},
     signals::Drain,
     socket, stdio,
+    waits::{SlowConsumer, Waits},
 };
 use crate::{
     budget::Allowance,
@@ -60,6 +61,8 @@ pub struct LinesOptions {
     pub drain_timeout: Duration,
     /// What sessions share with the process.
     pub resources: Resources,
+    /// How long who is waited for. By default, a client that takes nothing is cut off after 60 s.
+    pub waits: Waits,
 }
 
 /// What every session needs.
@@ -89,6 +92,7 @@ impl LinesOptions {
             start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
             resources: Resources::default(),
+            waits: Waits { slow_consumer: SlowConsumer::Disconnect(Duration::from_secs(60)), ..Waits::default() },
         }
     }
 }
@@ -240,9 +244,9 @@ impl Parts {
             Err(_) => return failed(parting::not_started(limit)),
         };
         tracing::info!(pid = %child.id, "server started");
-        let LinesOptions { limits, max_pending, shutdown, resources, .. } = self.options.clone();
+        let LinesOptions { limits, max_pending, shutdown, resources, waits, .. } = self.options.clone();
         let start_timeout = limit;
-        let options = stdio::Options { limits, max_pending, shutdown, drain: None, start_timeout, resources };
+        let options = stdio::Options { limits, max_pending, shutdown, drain: None, start_timeout, resources, waits };
         let mut lines = log.clone();
         let log = async move |line: &[u8]| lines.pass(line).await;
         let carer = Carer::Nursery(nursery.clone(), exit);
@@ -250,13 +254,13 @@ impl Parts {
             stdio::serve((connection.halves()?, allowance), carer, child, log, options, drain.stops()).await?;
         let is_clean = outcome.is_clean();
         drop(claim);
-        let stdio::Outcome { cause, status, orphans, counts, .. } = outcome;
+        let stdio::Outcome { cause, status, orphans, counts, blocked, .. } = outcome;
         if is_clean {
             tracing::info!(%status, "server ended");
         } else {
-            tracing::warn!(%status, orphans, "the server ended before the client was done");
+            tracing::warn!(%status, %cause, orphans, "the session did not end well");
         }
-        log_end(&cause, orphans, counts);
+        log_end(&cause, orphans, counts, blocked);
         Ok(None)
     }
 
@@ -274,14 +278,15 @@ impl Parts {
                 return Ok(Some(Reason::ServerUnreachable { what: error.to_string(), url: target.to_string() }));
             }
         };
-        let LinesOptions { limits, max_pending, shutdown, resources, .. } = self.options.clone();
-        let options = socket::Options { limits, max_pending, grace: shutdown.grace, drain: None, resources };
+        let LinesOptions { limits, max_pending, shutdown, resources, waits, .. } = self.options.clone();
+        let options = socket::Options { limits, max_pending, grace: shutdown.grace, drain: None, resources, waits };
         let outcome = socket::serve((connection.halves()?, allowance), upstream, options, drain.stops()).await?;
-        let socket::Outcome { cause, orphans, counts } = outcome;
-        if !outcome.is_clean() {
-            tracing::warn!(orphans, "the server ended before the client was done");
+        let is_clean = outcome.is_clean();
+        let socket::Outcome { cause, orphans, counts, blocked } = outcome;
+        if !is_clean {
+            tracing::warn!(%cause, orphans, "the session did not end well");
         }
-        log_end(&cause, orphans, counts);
+        log_end(&cause, orphans, counts, blocked);
         Ok(None)
     }
 
@@ -292,15 +297,15 @@ impl Parts {
         client: &Client,
         (drain, allowance): (Drain, &Allowance),
     ) -> io::Result<Option<Reason>> {
-        let LinesOptions { limits, max_pending, resources, .. } = self.options.clone();
-        let options = dial::Options { limits, max_pending, drain: None, resources };
+        let LinesOptions { limits, max_pending, resources, waits, .. } = self.options.clone();
+        let options = dial::Options { limits, max_pending, drain: None, resources, waits };
         let outcome = dial::serve((connection.halves()?, allowance), client.clone(), options, drain.stops()).await;
         let is_clean = outcome.is_clean();
-        let dial::Outcome { cause, orphans, counts } = outcome;
+        let dial::Outcome { cause, orphans, counts, blocked } = outcome;
         if !is_clean {
             tracing::warn!(%cause, orphans, "the session did not end well");
         }
-        log_end(&cause, orphans, counts);
+        log_end(&cause, orphans, counts, blocked);
         Ok(None)
     }
 }

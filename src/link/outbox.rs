@@ -34,11 +34,13 @@ pub(super) struct Outbox {
     own_len: usize,
     /// With `--verify`.
     check: Option<Box<Check>>,
+    /// Bytes that were ever written.
+    taken: u64,
 }
 
 impl Outbox {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer: Some(writer), queue: VecDeque::new(), unflushed: false, own_len: 0, check: None }
+        Self { writer: Some(writer), queue: VecDeque::new(), unflushed: false, own_len: 0, check: None, taken: 0 }
     }
 
     /// The outbox, with what leaves held against what came in.
@@ -60,6 +62,11 @@ impl Outbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && !self.unflushed
+    }
+
+    /// How many bytes the reader has ever taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether so many messages of our own wait that their reader must not be able to cause more.
@@ -163,6 +170,7 @@ impl Outbox {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unflushed = true;
+            self.taken += written as u64;
             if let Some(check) = &mut self.check {
                 leave(check, &self.queue, written);
             }

@@ -14,6 +14,7 @@
 //! What is not here: starting, ending and judging a child ([`super::stdio`]), and reading the clock.
 
 pub(super) mod message_log;
+mod overdue;
 
 use std::{
     future::poll_fn,
@@ -33,6 +34,7 @@ use super::{
     intake::{Intake, Unread},
     outbox::Outbox,
     refused::{Oversized, Refused},
+    waits::{Alarm, Stall, Waits},
 };
 use crate::{
     budget::{Allowance, Toward},
@@ -45,6 +47,8 @@ use crate::{
     verify::Verify,
 };
 use message_log::MessageLog;
+pub use overdue::Blocked;
+pub(super) use overdue::{Overdue, Turn};
 
 /// Two byte streams, and what crosses between them.
 #[derive(Debug)]
@@ -62,6 +66,10 @@ pub struct Pipe {
     told_initializing: bool,
     /// Which frames of the current batch are not forwarded, ascending; room that is reused.
     dropped: Vec<usize>,
+    waits: Waits,
+    alarm: Alarm,
+    /// When the server last said something, was first asked something, or could be heard again.
+    heard: Option<Instant>,
 }
 
 /// Something that changed for good; each is told once.
@@ -90,6 +98,8 @@ struct Half {
     is_held: bool,
     oversized: Oversized,
     log: MessageLog,
+    /// How what goes there is taken.
+    stall: Stall,
 }
 
 impl Pipe {
@@ -107,6 +117,9 @@ impl Pipe {
             told_quiet: false,
             told_initializing: false,
             dropped: Vec::new(),
+            waits: Waits::default(),
+            alarm: Alarm::default(),
+            heard: None,
         }
     }
 
@@ -203,8 +216,9 @@ impl Pipe {
         poll_fn(|cx| {
             loop {
                 orphans += self.answer_orphans(StreamKey::UPSTREAM, reason);
-                match self.poll_event(cx, &clock) {
-                    Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(0),
+                match self.poll_turn(cx, &clock) {
+                    Poll::Ready(Turn::Event(Event::Gone(StreamKey::DOWNSTREAM))) => return Poll::Ready(0),
+                    Poll::Ready(Turn::Overdue(Overdue { whom: StreamKey::DOWNSTREAM, .. })) => return Poll::Ready(0),
                     Poll::Ready(_) => {}
                     Poll::Pending if self.session.pending_at(StreamKey::UPSTREAM) > 0 => {}
                     Poll::Pending if self.is_flushed(StreamKey::DOWNSTREAM) => return Poll::Ready(orphans),
@@ -238,11 +252,21 @@ impl Pipe {
     /// Writes what `from` sent, then reads more from it.
     fn poll_direction(&mut self, cx: &mut Context<'_>, from: StreamKey, clock: &impl Fn() -> Instant) -> Moved {
         let (source, target) = self.halves(from);
-        match target.outbox.poll_flush(cx) {
-            Poll::Pending => return Moved::No,
+        let is_free = match target.outbox.poll_flush(cx) {
+            Poll::Pending => {
+                target.stall.blocked(target.outbox.taken(), clock);
+                return Moved::No;
+            }
             Poll::Ready(Err(error)) => return target.lost(&error),
-            Poll::Ready(Ok(())) => source.log.written(clock),
+            Poll::Ready(Ok(())) => {
+                source.log.written(clock);
+                target.stall.freed(clock)
+            }
+        };
+        if is_free && from == StreamKey::UPSTREAM {
+            self.heard = Some(clock());
         }
+        let (source, target) = self.halves(from);
         // The target itself may have waited for this before anything more was read from it.
         let waiting = if std::mem::take(&mut target.is_held) { Moved::On } else { Moved::No };
         if target.outbox.poll_reader_gone(cx).is_ready() {
@@ -262,7 +286,13 @@ impl Pipe {
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(error)) => tracing::warn!(%from, %error, "reading failed; taken as the end"),
         }
-        self.take_frames(from, clock());
+        let now = clock();
+        // A server that is asked nothing has nothing to say.
+        let was_asked = self.waits.server_read.is_some() && self.session.asked(StreamKey::UPSTREAM).next().is_some();
+        if from == StreamKey::UPSTREAM || !was_asked {
+            self.heard = Some(now);
+        }
+        self.take_frames(from, now);
         Moved::On
     }
 
@@ -323,6 +353,7 @@ impl Pipe {
                             continue;
                         }
                         Action::Reply(replies) => replies,
+                        Action::Drop => Vec::new(),
                     }
                 }
                 Err(error) => {
@@ -381,6 +412,7 @@ impl Half {
             is_held: false,
             oversized: Oversized::default(),
             log: MessageLog::default(),
+            stall: Stall::default(),
         }
     }
 

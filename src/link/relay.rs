@@ -13,11 +13,16 @@
 mod answered;
 mod asked;
 mod headers;
+mod patience;
 mod public;
 mod two_endpoints;
 mod watched;
 
-use std::{fmt, pin::pin, time::Instant};
+use std::{
+    fmt,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use futures::future::{Either, select};
@@ -32,7 +37,7 @@ use super::{counting::count_error, server_timing};
 use crate::{
     clock,
     resources::Resources,
-    session::{Reason, Reply, StreamKey},
+    session::{Reason, Reply, ResponseTimeouts, StreamKey},
     telemetry::{
         metrics::{
             Metrics,
@@ -48,6 +53,7 @@ use crate::{
 };
 use answered::{Answered, Seen};
 use asked::Asked;
+use patience::Patience;
 use public::Names;
 use two_endpoints::{Named, References};
 
@@ -83,6 +89,13 @@ pub struct Options {
     pub no_server_timing: bool,
     /// What it shares with the process.
     pub resources: Resources,
+    /// How long the upstream may take to begin an answer, and then to go on with it: every byte of it, a comment
+    /// too, begins the time anew. Then the client gets a 504, or sees the answer break off.
+    pub response: ResponseTimeouts,
+    /// How long the upstream may take to begin a stream that is asked for with GET. For ever if `None`.
+    pub sse_connect: Option<Duration>,
+    /// How long an event stream may bring no byte, comments included. For ever if `None`.
+    pub sse_read: Option<Duration>,
 }
 
 /// What is done about a request whose mirrored headers do not say what its body says, or that is no JSON, or that
@@ -211,8 +224,12 @@ impl Relay {
         let begun = now();
         let (parts, body) = request.into_parts();
         let is_message = place == Place::Endpoint && parts.method == Method::POST;
+        let patience = match place {
+            Place::Endpoint => Patience::new(&self.options, &parts.method, &parts.headers),
+            Place::Elsewhere => Patience::default(),
+        };
         let (refuse, refused) = oneshot::channel();
-        let body = match self.asked((is_message, traced), &parts.headers, body, refuse) {
+        let body = match self.asked((is_message, traced), &parts.headers, body, (refuse, &patience)) {
             Ok(body) => body,
             Err(reason) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
         };
@@ -221,28 +238,43 @@ impl Relay {
         *request.uri_mut() = url;
         *request.headers_mut() = parts.headers;
         headers::clean_request(request.headers_mut());
+        let url = request.uri().clone();
         let sent = now();
-        let sending = pin!(self.client.send(request));
-        let answer = match select(sending, refused).await {
-            // What was refused breaks off; why is the better answer.
-            Either::Left((Err(error), mut refused)) => match refused.try_recv() {
-                Ok(reason) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
-                Err(_) => Err(error),
-            },
+        let answer = match select(pin!(self.sent(request, refused)), pin!(patience.overdue())).await {
             Either::Left((answer, _)) => answer,
-            Either::Right((Ok(reason), _)) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
-            Either::Right((Err(_), sending)) => sending.await,
+            Either::Right((after, _)) => Err(Unsent::Failed(SendError::Timeout { url, waited: Waited::Answer, after })),
         };
         match answer {
             Ok(answer) if is_message => {
                 let heard = now();
-                let mut answer = self.answered(place, answer);
+                let mut answer = self.answered(place, answer, &patience);
                 self.time(&mut answer, [begun, sent, heard]);
                 answer
             }
-            Ok(answer) => self.answered(place, answer),
-            Err(error) => self.unanswered(&error),
+            Ok(answer) => self.answered(place, answer, &patience),
+            Err(Unsent::Refused(reason)) => self.refusal(StreamKey::DOWNSTREAM, &reason),
+            Err(Unsent::Failed(error)) => self.unanswered(&error),
         }
+    }
+
+    /// Sends a request, unless it is refused on its way.
+    async fn sent(
+        &self,
+        request: http::Request<Body>,
+        refused: oneshot::Receiver<Reason>,
+    ) -> Result<http::Response<Incoming>, Unsent> {
+        let sending = pin!(self.client.send(request));
+        let answer = match select(sending, refused).await {
+            // What was refused breaks off; why is the better answer.
+            Either::Left((Err(error), mut refused)) => match refused.try_recv() {
+                Ok(reason) => return Err(Unsent::Refused(reason)),
+                Err(_) => Err(error),
+            },
+            Either::Left((answer, _)) => answer,
+            Either::Right((Ok(reason), _)) => return Err(Unsent::Refused(reason)),
+            Either::Right((Err(_), sending)) => sending.await,
+        };
+        answer.map_err(Unsent::Failed)
     }
 
     /// Counts how long an exchange took, to its answer's headers, and says so in them.
@@ -275,7 +307,7 @@ impl Relay {
             let what = if *waited == Waited::Answer { TimeoutOf::Response } else { TimeoutOf::Connect };
             self.metrics().timeouts.add((what,), 1);
         }
-        self.refusal(StreamKey::UPSTREAM, &unanswered(error))
+        self.refusal(StreamKey::UPSTREAM, &super::unanswered(error))
     }
 
     /// The request's body, watched if it is a message.
@@ -284,7 +316,7 @@ impl Relay {
         (is_message, traced): (bool, Traced),
         headers: &HeaderMap,
         body: RequestBody,
-        refuse: oneshot::Sender<Reason>,
+        (refuse, patience): (oneshot::Sender<Reason>, &Patience),
     ) -> Result<Body, Reason> {
         let limit = self.options.limits.max_frame_len();
         if body.size_hint().lower() > limit as u64 {
@@ -305,10 +337,11 @@ impl Relay {
             asked::count(self.metrics(), MessageKind::Unseen, body.size_hint().lower());
         }
         let asked = Asked::new(body, (check, traced), (self.options.limits, self.metrics()), headers, refuse);
+        let asked = asked.with_patience(patience);
         Ok(Body::boxed(asked.verified(self.through(To::Server))))
     }
 
-    fn answered(&self, place: Place, answer: http::Response<Incoming>) -> Response {
+    fn answered(&self, place: Place, answer: http::Response<Incoming>, patience: &Patience) -> Response {
         let (mut parts, body) = answer.into_parts();
         tracing::debug!(status = parts.status.as_u16(), "the server answers");
         headers::clean_response(&mut parts.headers);
@@ -339,7 +372,9 @@ impl Relay {
             }
             _ => Seen::Nothing,
         };
-        let answered = Answered::new(body, seen).verified(self.through(To::Client));
+        let is_stream = media_type.eq_ignore_ascii_case("text/event-stream");
+        let answered =
+            Answered::new(body, seen).with_pause(patience.pause(is_stream)).verified(self.through(To::Client));
         Response::from_parts(parts, Body::boxed(answered))
     }
 
@@ -399,18 +434,11 @@ async fn renamed(names: Names<'_>, answer: Response) -> Response {
     Response::from_parts(parts, Body::from(document))
 }
 
-/// Why there is no answer.
-fn unanswered(error: &SendError) -> Reason {
-    match error {
-        SendError::Timeout { waited, after, .. } => {
-            let what = match waited {
-                Waited::Connection => format!("connecting to {}", error.destination()),
-                Waited::Answer => format!("the answer of {}", error.destination()),
-            };
-            Reason::Timeout { what, after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }
-        }
-        _ => Reason::ServerUnreachable { what: error.cause(), url: error.destination() },
-    }
+/// Why a request has no answer.
+enum Unsent {
+    /// We refuse what it holds.
+    Refused(Reason),
+    Failed(SendError),
 }
 
 fn now() -> Instant {

@@ -16,14 +16,15 @@ use tokio::time::sleep_until;
 
 pub use super::stdio::Cause;
 use super::{
-    pipe::{Event, Pipe},
+    pipe::{Blocked, Event, Overdue, Pipe, Turn},
     signals::{Stops, Told},
+    waits::Waits,
 };
 use crate::{
     budget::Allowance,
     clock,
     resources::Resources,
-    session::{Counts, Reason, Session, StreamKey},
+    session::{Counts, Reason, Session, StreamKey, Timeout},
     telemetry::metrics::labels::Link,
     transport::{Reader, Writer, connection::Connection},
 };
@@ -41,10 +42,12 @@ pub struct Options {
     pub drain: Option<Duration>,
     /// What the session shares with the process.
     pub resources: Resources,
+    /// How long who is waited for.
+    pub waits: Waits,
 }
 
 /// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// What ended it.
     pub cause: Cause,
@@ -52,6 +55,8 @@ pub struct Outcome {
     pub orphans: usize,
     /// What crossed.
     pub counts: Counts,
+    /// How long each side kept the other waiting.
+    pub blocked: Blocked,
 }
 
 /// The loop's state, beside the pipe's.
@@ -78,7 +83,7 @@ impl Outcome {
         match self.cause {
             Cause::Stopped => true,
             Cause::Client => self.orphans == 0,
-            Cause::Server | Cause::Mute(_) => false,
+            Cause::Server | Cause::Mute(_) | Cause::Timeout(_) => false,
         }
     }
 }
@@ -106,18 +111,23 @@ pub(super) async fn serve(
 ) -> io::Result<Outcome> {
     let metrics = options.resources.metrics.clone();
     let mut open = metrics.session(Link::Socket);
-    let mut pipe = Pipe::new(downstream, upstream.halves()?, options.limits, Session::new(options.max_pending))
+    let session = Session::new(options.max_pending).with_timeouts(options.waits.response.clone());
+    let mut running = Running::new(&options);
+    let mut pipe = Pipe::new(downstream, upstream.halves()?, options.limits, session)
         .with_room(allowance)
+        .with_waits(options.waits)
         .counted(&metrics, Link::Socket)
         .verified(options.resources.verify, &metrics, Link::Socket);
-    let mut running = Running::new(options);
     while !running.is_over() {
         // First what is rare: a flood in the pipe may take all the time there is.
         tokio::select! {
             biased;
             told = stops.next() => running.handle_told(told, &mut pipe, now()),
             () = until(running.due()) => running.handle_due(&mut pipe, now()),
-            event = poll_fn(|cx| pipe.poll_event(cx, now)) => running.handle_event(&mut pipe, event, now()),
+            turn = poll_fn(|cx| pipe.poll_turn(cx, now)) => match turn {
+                Turn::Event(event) => running.handle_event(&mut pipe, event, now()),
+                Turn::Overdue(overdue) => running.handle_overdue(&mut pipe, overdue),
+            },
         }
     }
     let orphans = tokio::select! {
@@ -127,12 +137,12 @@ pub(super) async fn serve(
     let orphans = if running.client_gone { 0 } else { orphans };
     let client_done = pipe.has_ended(StreamKey::DOWNSTREAM) && orphans == 0;
     let cause = running.cause(client_done);
-    open.ends_by(cause.into());
-    Ok(Outcome { cause, orphans, counts: pipe.session().counts() })
+    open.ends_by((&cause).into());
+    Ok(Outcome { cause, orphans, counts: pipe.session().counts(), blocked: pipe.blocked(now()) })
 }
 
 impl Running {
-    fn new(options: Options) -> Self {
+    fn new(options: &Options) -> Self {
         Self {
             server_ended: false,
             client_gone: false,
@@ -177,13 +187,25 @@ impl Running {
         }
     }
 
+    /// A server that does not read or speak will not answer any more; a client that does not read is as good as gone.
+    fn handle_overdue(&mut self, pipe: &mut Pipe, overdue: Overdue) {
+        let Overdue { whom, timeout } = overdue;
+        if whom == StreamKey::DOWNSTREAM {
+            self.client_gone = true;
+            pipe.close(StreamKey::DOWNSTREAM);
+        } else {
+            self.reason = Reason::Timeout(timeout.clone());
+            pipe.abandon(StreamKey::UPSTREAM);
+        }
+        self.cause.get_or_insert(Cause::Timeout(timeout));
+    }
+
     fn handle_due(&mut self, pipe: &mut Pipe, now: Instant) {
         if self.drain_due.is_some_and(|due| due <= now) {
             tracing::warn!("the drain deadline has passed with requests unanswered");
             self.drain_due = None;
-            let what = "answering after the end of the client's input".to_owned();
-            let after_ms = self.drain.unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX);
-            self.reason = Reason::Timeout { what, after_ms };
+            let what = "answering after the end of the client's input".into();
+            self.reason = Reason::Timeout(Timeout { what, after: self.drain.unwrap_or_default() });
             pipe.abandon(StreamKey::UPSTREAM);
         }
         if self.cut_due.is_some_and(|due| due <= now) {
@@ -220,9 +242,9 @@ impl Running {
     /// A server that has answered everything may end a moment before we see that its client does too; which of
     /// the two came first is then nobody's fault.
     fn cause(&self, client_done: bool) -> Cause {
-        match self.cause {
+        match &self.cause {
             Some(Cause::Server) | None if client_done => Cause::Client,
-            cause => cause.unwrap_or(Cause::Server),
+            cause => cause.clone().unwrap_or(Cause::Server),
         }
     }
 

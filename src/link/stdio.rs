@@ -22,14 +22,15 @@ use tokio::{sync::watch, time::sleep_until};
 use super::{
     nursery::Carer,
     parting,
-    pipe::{Event, Pipe},
+    pipe::{Blocked, Event, Overdue, Pipe, Turn},
     signals::{Stops, Told},
+    waits::Waits,
 };
 use crate::{
     budget::Allowance,
     clock,
     resources::Resources,
-    session::{Counts, Session, StreamKey},
+    session::{Counts, Reason, Session, StreamKey, Timeout},
     supervise::{
         ChildId, ExitStatus,
         keeper::{Child, Keeper},
@@ -57,6 +58,8 @@ pub struct Options {
     pub start_timeout: Duration,
     /// What the session shares with the process.
     pub resources: Resources,
+    /// How long who is waited for.
+    pub waits: Waits,
 }
 
 /// How a session ended.
@@ -72,10 +75,12 @@ pub struct Outcome {
     pub counts: Counts,
     /// What the child said last on its stderr, oldest first and made safe to show.
     pub last_words: Vec<String>,
+    /// How long each side kept the other waiting.
+    pub blocked: Blocked,
 }
 
 /// What ended a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
     /// The client ended its stream, or went away.
@@ -86,6 +91,8 @@ pub enum Cause {
     Mute(Duration),
     /// We were told to stop.
     Stopped,
+    /// A side kept us waiting for too long.
+    Timeout(Timeout),
 }
 
 /// The loop's state, beside the pipe's.
@@ -116,7 +123,7 @@ impl Outcome {
         match self.cause {
             Cause::Stopped => true,
             Cause::Client => self.orphans == 0,
-            Cause::Server | Cause::Mute(_) => false,
+            Cause::Server | Cause::Mute(_) | Cause::Timeout(_) => false,
         }
     }
 }
@@ -154,12 +161,14 @@ pub(super) async fn serve(
     let Child { id, stdin, stdout, stderr } = child;
     let metrics = options.resources.metrics.clone();
     let (mut open, _child) = (metrics.session(Link::Pipe), metrics.child());
-    let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, Session::new(options.max_pending))
-        .with_room(allowance)
-        .counted(&metrics, Link::Pipe)
-        .verified(options.resources.verify, &metrics, Link::Pipe);
+    let session = Session::new(options.max_pending).with_timeouts(options.waits.response.clone());
     let server_log = ServerLog::new(stderr, log);
     let mut running = Running::new(id, &options, server_log.last_words());
+    let mut pipe = Pipe::new(downstream, (stdout, stdin), options.limits, session)
+        .with_room(allowance)
+        .with_waits(options.waits)
+        .counted(&metrics, Link::Pipe)
+        .verified(options.resources.verify, &metrics, Link::Pipe);
     let mut server_log = pin!(server_log.run());
     let mut is_logging = true;
     let ended = loop {
@@ -173,7 +182,10 @@ pub(super) async fn serve(
             () = until(running.due(&pipe)) => if let Err(error) = running.handle_due(&mut pipe, &mut carer, now()).await {
                 break Err(error);
             },
-            event = poll_fn(|cx| pipe.poll_event(cx, now)) => running.handle_event(&mut pipe, event, now()),
+            turn = poll_fn(|cx| pipe.poll_turn(cx, now)) => match turn {
+                Turn::Event(event) => running.handle_event(&mut pipe, event, now()),
+                Turn::Overdue(overdue) => running.handle_overdue(&mut pipe, overdue, now()),
+            },
             exit = carer.exit(), if running.status.is_none() => match exit {
                 Ok(status) => running.handle_exit(status, now()),
                 Err(error) => break Err(error),
@@ -182,7 +194,10 @@ pub(super) async fn serve(
         }
     };
     parting::hear_out(server_log.as_mut(), &mut is_logging).await;
-    let reason = parting::exited(ended.as_ref().ok().copied(), &running.words);
+    let reason = match &running.cause {
+        Some(Cause::Timeout(timeout)) => Reason::Timeout(timeout.clone()),
+        _ => parting::exited(ended.as_ref().ok().copied(), &running.words),
+    };
     let mut orphans = 0;
     for _ in 0..2 {
         orphans += tokio::select! {
@@ -200,8 +215,9 @@ pub(super) async fn serve(
     }
     ended.map(|status| {
         let cause = running.cause(client_done, status.is_success() || counts.to_downstream > 0);
-        open.ends_by(cause.into());
-        Outcome { cause, status, orphans, counts, last_words: running.words.borrow().lines() }
+        open.ends_by((&cause).into());
+        let (last_words, blocked) = (running.words.borrow().lines(), pipe.blocked(now()));
+        Outcome { cause, status, orphans, counts, last_words, blocked }
     })
 }
 
@@ -245,6 +261,18 @@ impl Running {
                 self.end_child(pipe, now, Cause::Client);
             }
         }
+    }
+
+    /// A server that does not read or speak will not answer any more; a client that does not read is as good as gone.
+    fn handle_overdue(&mut self, pipe: &mut Pipe, overdue: Overdue, now: Instant) {
+        let Overdue { whom, timeout } = overdue;
+        if whom == StreamKey::DOWNSTREAM {
+            self.client_gone = true;
+            pipe.close(StreamKey::DOWNSTREAM);
+        } else {
+            self.orphans += pipe.answer_orphans(StreamKey::UPSTREAM, &Reason::Timeout(timeout.clone()));
+        }
+        self.end_child(pipe, now, Cause::Timeout(timeout));
     }
 
     fn handle_exit(&mut self, status: ExitStatus, now: Instant) {
@@ -320,11 +348,11 @@ impl Running {
     /// client does too; which of the two came first is then nobody's fault. But one that fails before it said
     /// anything is told of, also to a client that asked for nothing.
     fn cause(&self, client_done: bool, server_was_of_use: bool) -> Cause {
-        match self.cause {
-            Some(cause @ (Cause::Stopped | Cause::Mute(_))) => cause,
+        match &self.cause {
+            Some(cause @ (Cause::Stopped | Cause::Mute(_) | Cause::Timeout(_))) => cause.clone(),
             _ if !server_was_of_use && !self.client_gone && !self.ladder.has_pushed() => Cause::Server,
             Some(Cause::Server) | None if client_done => Cause::Client,
-            cause => cause.unwrap_or(Cause::Server),
+            cause => cause.clone().unwrap_or(Cause::Server),
         }
     }
 
@@ -356,24 +384,26 @@ fn now() -> Instant {
     clock::now().into_std()
 }
 
-impl From<Cause> for SessionEnd {
-    fn from(cause: Cause) -> Self {
+impl From<&Cause> for SessionEnd {
+    fn from(cause: &Cause) -> Self {
         match cause {
             Cause::Client => Self::Client,
             Cause::Server | Cause::Mute(_) => Self::Server,
             Cause::Stopped => Self::Stopped,
+            Cause::Timeout(_) => Self::Timeout,
         }
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "the client ended",
-            Self::Server => "the server ended",
-            Self::Mute(_) => "the server did not answer initialize in time",
-            Self::Stopped => "we were told to stop",
-        })
+        match self {
+            Self::Client => f.write_str("the client ended"),
+            Self::Server => f.write_str("the server ended"),
+            Self::Mute(_) => f.write_str("the server did not answer initialize in time"),
+            Self::Stopped => f.write_str("we were told to stop"),
+            Self::Timeout(timeout) => timeout.fmt(f),
+        }
     }
 }
 

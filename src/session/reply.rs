@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde::Serialize;
 use shadowcat_codecs::envelope::Envelope;
 
-use super::{RequestId, mirror::Mismatch, revision::Era};
+use super::{RequestId, Timeout, mirror::Mismatch, revision::Era};
 
 /// An error response to one request, or the body of an HTTP error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,12 +143,7 @@ pub enum Reason {
     /// The server's answer stream ended without the answer (rule H7).
     StreamEnded,
     /// Something took longer than it may.
-    Timeout {
-        /// What.
-        what: String,
-        /// The limit, in milliseconds.
-        after_ms: u64,
-    },
+    Timeout(Timeout),
     /// The server's process was not there in time, or did not answer `initialize` in time.
     #[serde(rename = "timeout")]
     StartTimeout {
@@ -324,7 +319,7 @@ impl Reason {
             | Self::NoListener { .. }
             | Self::HoldFull { .. }
             | Self::TooManySessions { .. } => (INTERNAL_ERROR, StatusCode::SERVICE_UNAVAILABLE),
-            Self::Timeout { .. } | Self::StartTimeout { .. } => (INTERNAL_ERROR, StatusCode::GATEWAY_TIMEOUT),
+            Self::Timeout(_) | Self::StartTimeout { .. } => (INTERNAL_ERROR, StatusCode::GATEWAY_TIMEOUT),
         }
     }
 }
@@ -382,7 +377,7 @@ impl fmt::Display for Reason {
             Self::SessionNotFound => f.write_str("there is no such session, or it has ended: start with initialize"),
             Self::SessionRequired => f.write_str("the request names no session: Mcp-Session-Id is missing"),
             Self::StreamEnded => f.write_str("the server's stream ended before it answered"),
-            Self::Timeout { what, after_ms } => write!(f, "{what} took longer than {after_ms} ms"),
+            Self::Timeout(timeout) => timeout.fmt(f),
             Self::StartTimeout { what, after_ms, stderr } => {
                 write!(f, "{what} took longer than {after_ms} ms")?;
                 write_last(f, stderr)

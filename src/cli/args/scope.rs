@@ -60,6 +60,9 @@ pub(crate) fn meant_for(id: &str) -> &'static str {
         Some(Needs::HttpAndCommand) => "HTTP clients, commands",
         Some(Needs::HttpAndUrl) => "HTTP clients, URLs",
         Some(Needs::Sessions) => "HTTP clients before commands; lines of JSON",
+        Some(Needs::Lines) => "clients that speak lines",
+        Some(Needs::Pipe) => "clients that speak lines, commands and sockets",
+        Some(Needs::LinesOrUrl) => "clients that speak lines; URLs",
     }
 }
 
@@ -110,6 +113,12 @@ enum Needs {
     HttpAndUrl,
     /// Where each session has something of its own.
     Sessions,
+    /// Lines on the client's side.
+    Lines,
+    /// Lines on both sides.
+    Pipe,
+    /// Not children that clients over HTTP are in front of.
+    LinesOrUrl,
 }
 
 impl Needs {
@@ -129,6 +138,15 @@ impl Needs {
             }
             Self::HttpAndUrl => {
                 (is_http && server == Server::Url, "clients over HTTP (--listen IP:PORT) and a server that is a URL")
+            }
+            Self::Lines => (!is_http, "a client that speaks lines: on stdin, unix: or tcp:"),
+            Self::Pipe => {
+                let what = "a client that speaks lines (stdin, unix:, tcp:) and a server that is a command or a socket";
+                (!is_http && server != Server::Url, what)
+            }
+            Self::LinesOrUrl => {
+                let what = "a client that speaks lines (stdin, unix:, tcp:), or a server that is a URL";
+                (!is_http || server == Server::Url, what)
             }
             Self::Sessions => {
                 let what = "clients that connect (--listen ADDR): over HTTP to a command, or with lines of JSON";
@@ -156,6 +174,9 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("memory_timeout", Needs::Nothing, Whose::Process),
     ("pool", Needs::Nothing, Whose::Process),
     ("verify", Needs::Nothing, Whose::Process),
+    ("max_id_len", Needs::Nothing, Whose::Each),
+    ("max_batch_len", Needs::Nothing, Whose::Each),
+    ("max_depth", Needs::Nothing, Whose::Each),
     ("max_pending", Needs::Nothing, Whose::Each),
     ("drain_timeout", Needs::Nothing, Whose::Process),
     ("shutdown_grace", Needs::CommandOrSocket, Whose::Each),
@@ -177,7 +198,14 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("bearer_env", Needs::Url, Whose::Own),
     ("ca", Needs::Url, Whose::Each),
     ("connect_timeout", Needs::UrlOrSocket, Whose::Each),
-    ("response_timeout", Needs::Url, Whose::Each),
+    ("upstream_idle_timeout", Needs::Url, Whose::Each),
+    ("response_timeout", Needs::LinesOrUrl, Whose::Each),
+    ("response_timeout_for", Needs::LinesOrUrl, Whose::Each),
+    ("slow_consumer", Needs::Lines, Whose::Process),
+    ("stdio_read_timeout", Needs::Pipe, Whose::Each),
+    ("stdio_write_timeout", Needs::Pipe, Whose::Each),
+    ("sse_connect_timeout", Needs::Url, Whose::Each),
+    ("sse_read_timeout", Needs::Url, Whose::Each),
     ("header_check", Needs::Http, Whose::Each),
     ("child", Needs::HttpAndCommand, Whose::Each),
     ("restart", Needs::HttpAndCommand, Whose::Each),

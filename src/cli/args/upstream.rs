@@ -16,9 +16,10 @@ pub(crate) struct UpstreamArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
 
-    /// How long the server may take to begin its answer [default: no limit]
+    /// How long a connection that nobody uses is kept. Servers close theirs after 5 s commonly, and a request that
+    /// meets that end may not be sent again [default: 4s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(crate) response_timeout: Option<Duration>,
+    pub(crate) upstream_idle_timeout: Option<Duration>,
 
     /// How clients name this proxy, if not by the address in their requests: for logging in with OAuth
     #[arg(long, value_name = "URL", value_parser = parse_public_url)]
@@ -62,7 +63,7 @@ impl UpstreamArgs {
     /// What a client for the server at `typed` needs.
     pub(crate) fn client_config(&self, typed: &str) -> Result<client::Config, Failure> {
         let mut config = self.reach.client_config(typed)?;
-        config.response_timeout = self.response_timeout;
+        config.idle_timeout = self.upstream_idle_timeout.unwrap_or(config.idle_timeout);
         Ok(config)
     }
 }

@@ -6,6 +6,7 @@ use shadowcat::{
     link::{
         dial::{self as link, Cause, Options, Outcome},
         log_end,
+        waits::Waits,
     },
     telemetry::{Log, LogFormat},
     transport::{http::Client, stdio},
@@ -13,16 +14,17 @@ use shadowcat::{
 
 use super::scraping::Scraping;
 use crate::cli::{
-    args::{ProxyArgs, frame_limits},
+    args::ProxyArgs,
     exit::{Failure, RUNTIME, UPSTREAM},
 };
 
 /// Runs the session to its end.
 pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
-    let limits = frame_limits(args.max_frame_len)?;
+    let limits = args.limits()?;
     let resources = super::resources(&args)?;
-    let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout, resources };
+    let waits = args.waits.or(Waits::default());
+    let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout, resources, waits };
     let scraping = Scraping::alone(&args, &options.resources)?;
     let client = super::client(&args)?;
     let log = Log::start(level, format);
@@ -37,7 +39,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
 async fn dialed(client: Client, options: Options) -> Result<Outcome, Failure> {
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
     let outcome = link::run(stdio, client, options).await.map_err(|error| broken("the session failed", &error))?;
-    log_end(&outcome.cause, outcome.orphans, outcome.counts);
+    log_end(&outcome.cause, outcome.orphans, outcome.counts, outcome.blocked);
     Ok(outcome)
 }
 
@@ -48,6 +50,7 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
     Err(match &outcome.cause {
         Cause::Unreachable(what) => Failure::new(UPSTREAM, what.clone()),
         Cause::Server => Failure::new(RUNTIME, "the server ended its stream before the client was done"),
+        Cause::Timeout(timeout) => Failure::new(RUNTIME, timeout.to_string()),
         cause => Failure::new(RUNTIME, format!("{cause}, with {} unanswered in time", outcome.orphans)),
     })
 }

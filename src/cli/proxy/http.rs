@@ -28,7 +28,7 @@ use super::{
     stopping::{Signals, Told, announce, serve_until_stopped},
 };
 use crate::cli::{
-    args::{ProxyArgs, frame_limits, server::ServerAddr},
+    args::{ProxyArgs, server::ServerAddr},
     config::Settings,
     exit::{Failure, RUNTIME, USAGE},
 };
@@ -166,7 +166,7 @@ async fn close(endpoint: &Endpoint, signals: &mut Signals) -> io::Result<()> {
 }
 
 fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Result<MuxOptions, Failure> {
-    let mut options = MuxOptions::new(frame_limits(args.max_frame_len)?);
+    let mut options = MuxOptions::new(args.limits()?);
     let sessions = &args.listen.sessions;
     options.resources = resources;
     options.max_pending = args.max_pending;
@@ -187,9 +187,11 @@ fn relay(args: &ProxyArgs, resources: Resources) -> Result<Link, Failure> {
     let upstream = endpoint::Upstream::new(client.url());
     let mut options = relay::Options::default();
     options.resources = resources;
-    options.limits = frame_limits(args.max_frame_len)?;
+    options.limits = args.limits()?;
     options.header_check = args.listen.header_check.map_or(options.header_check, Into::into);
     options.no_server_timing = args.observe.no_server_timing;
+    options.response = args.waits.response();
+    (options.sse_connect, options.sse_read) = (args.waits.sse_connect_timeout, args.waits.sse_read_timeout);
     options.public_url.clone_from(&args.upstream.public_url);
     let mut relay = Relay::new(client, options);
     if args.listen.legacy_sse {

@@ -20,7 +20,7 @@ use super::{
     stopping::{Signals, announce, serve_until_stopped},
 };
 use crate::cli::{
-    args::{ProxyArgs, frame_limits, server::ServerAddr},
+    args::{ProxyArgs, server::ServerAddr},
     exit::{Failure, RUNTIME},
 };
 
@@ -84,10 +84,11 @@ async fn served(
 }
 
 fn options(args: &ProxyArgs) -> Result<LinesOptions, Failure> {
-    let mut options = LinesOptions::new(frame_limits(args.max_frame_len)?);
+    let mut options = LinesOptions::new(args.limits()?);
     let sessions = &args.listen.sessions;
     options.max_pending = args.max_pending;
     options.resources = super::resources(args)?;
+    options.waits = args.waits.or(options.waits);
     options.max_sessions = sessions.max_sessions.unwrap_or(options.max_sessions);
     options.shutdown = command::times(args);
     options.start_timeout = match &args.url {

@@ -6,6 +6,7 @@ use shadowcat::{
     link::{
         log_end,
         stdio::{self as link, Cause, Options, Outcome},
+        waits::Waits,
     },
     supervise::{Command, SpawnError},
     telemetry::{Log, LogFormat},
@@ -19,7 +20,7 @@ use super::{
     scraping::Scraping,
 };
 use crate::cli::{
-    args::{ProxyArgs, frame_limits},
+    args::ProxyArgs,
     exit::{Failure, RUNTIME, UPSTREAM, USAGE},
 };
 
@@ -37,7 +38,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let (plan, scraping) = Plan::new(args)?;
     let log = Log::start(level, format);
     let runtime = super::single_threaded()?;
-    let outcome = runtime.block_on(scraping.during(format, proxied(&plan, &log)));
+    let outcome = runtime.block_on(scraping.during(format, proxied(plan, &log)));
     // A helper thread may still be waiting for a file or a terminal; it ends with the process.
     runtime.shutdown_background();
     log.finish();
@@ -51,19 +52,20 @@ impl Plan {
         };
         let (max_pending, drain) = (args.max_pending, args.drain_timeout);
         let options = Options {
-            limits: frame_limits(args.max_frame_len)?,
+            limits: args.limits()?,
             max_pending,
             shutdown,
             drain,
             start_timeout: args.start_timeout,
             resources: super::resources(&args)?,
+            waits: args.waits.or(Waits::default()),
         };
         let scraping = Scraping::alone(&args, &options.resources)?;
         Ok((Self { command, name, options }, scraping))
     }
 }
 
-async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
+async fn proxied(plan: Plan, log: &Log) -> Result<Outcome, Failure> {
     let mut keeper = command::keeper(plan.options.shutdown)?;
     let limit = plan.options.start_timeout;
     let child = match timeout(limit, keeper.spawn(&plan.command)).await {
@@ -79,9 +81,9 @@ async fn proxied(plan: &Plan, log: &Log) -> Result<Outcome, Failure> {
     let finished = keeper.finish();
     let outcome = outcome.map_err(|error| broken("the session failed", &error))?;
     finished.map_err(|error| broken("the keeper process failed", &error))?;
-    let Outcome { cause, status, orphans, counts, .. } = &outcome;
+    let Outcome { cause, status, orphans, counts, blocked, .. } = &outcome;
     tracing::info!(%status, "server reaped");
-    log_end(cause, *orphans, *counts);
+    log_end(cause, *orphans, *counts, *blocked);
     Ok(outcome)
 }
 
@@ -94,6 +96,7 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
         Cause::Mute(limit) => {
             format!("the server did not answer initialize within {limit:?}, and was ended ({status})")
         }
+        Cause::Timeout(timeout) => timeout.to_string(),
         _ => format!("the server ended ({status}) {}", super::too_early(*orphans)),
     };
     if !last_words.is_empty() {

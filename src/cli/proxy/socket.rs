@@ -5,7 +5,8 @@ use std::{io, process::ExitCode};
 use shadowcat::{
     link::{
         log_end,
-        socket::{self as link, Options, Outcome},
+        socket::{self as link, Cause, Options, Outcome},
+        waits::Waits,
     },
     telemetry::{Log, LogFormat},
     transport::{
@@ -16,16 +17,17 @@ use shadowcat::{
 
 use super::{connect_timeout, scraping::Scraping};
 use crate::cli::{
-    args::{ProxyArgs, frame_limits},
+    args::ProxyArgs,
     exit::{Failure, RUNTIME, UPSTREAM},
 };
 
 /// Runs the session to its end.
 pub(crate) fn run(target: Target, args: &ProxyArgs) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
-    let (limits, max_pending) = (frame_limits(args.max_frame_len)?, args.max_pending);
+    let (limits, max_pending) = (args.limits()?, args.max_pending);
     let resources = super::resources(args)?;
-    let options = Options { limits, max_pending, grace: args.shutdown_grace, drain: args.drain_timeout, resources };
+    let (grace, waits) = (args.shutdown_grace, args.waits.or(Waits::default()));
+    let options = Options { limits, max_pending, grace, drain: args.drain_timeout, resources, waits };
     let limit = connect_timeout(args);
     let scraping = Scraping::alone(args, &options.resources)?;
     let log = Log::start(level, format);
@@ -45,7 +47,7 @@ pub(crate) fn run(target: Target, args: &ProxyArgs) -> Result<ExitCode, Failure>
 async fn connected(upstream: Connection, options: Options) -> Result<Outcome, Failure> {
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
     let outcome = link::run(stdio, upstream, options).await.map_err(|error| broken("the session failed", &error))?;
-    log_end(&outcome.cause, outcome.orphans, outcome.counts);
+    log_end(&outcome.cause, outcome.orphans, outcome.counts, outcome.blocked);
     Ok(outcome)
 }
 
@@ -54,6 +56,9 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let when = super::too_early(outcome.orphans);
+    if let Cause::Timeout(timeout) = &outcome.cause {
+        return Err(Failure::new(RUNTIME, timeout.to_string()));
+    }
     Err(Failure::new(RUNTIME, format!("the server's connection ended {when}")))
 }
 

@@ -6,7 +6,7 @@ use std::{
     error::Error,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -20,7 +20,9 @@ use shadowcat_codecs::{
 use super::posted::Key;
 use crate::{
     budget::{Allowance, Exhausted, Toward},
-    link::gathered::Gathered,
+    clock,
+    link::{gathered::Gathered, waits::Alarm},
+    session::Timeout,
     transport::http::Incoming,
 };
 
@@ -31,6 +33,11 @@ pub(super) struct Answer {
     /// `None` once it has ended.
     body: Option<Incoming>,
     read: Read,
+    /// How long it may bring nothing: an event stream.
+    pause: Option<Duration>,
+    /// Since when there is nothing to be read.
+    silent: Option<Instant>,
+    alarm: Alarm,
 }
 
 /// What one look at a body brought.
@@ -55,6 +62,8 @@ pub(super) struct End {
     pub(super) too_long: Option<usize>,
     /// There was no room for it.
     pub(super) no_room: Option<Exhausted>,
+    /// It brought nothing for too long, and was broken off for that.
+    pub(super) timeout: Option<Timeout>,
     /// Behind which event the stream can be resumed.
     pub(super) last_id: Option<Box<[u8]>>,
     /// How long the server wants us to wait before.
@@ -81,13 +90,30 @@ impl Answer {
     pub(super) fn events(key: Key, body: Incoming, limits: Limits) -> Self {
         let decoder = Box::new(SseDecoder::new(limits));
         let read = Read::Events { decoder, table: EventTable::new(), unread: Bytes::new() };
-        Self { key, body: Some(body), read }
+        Self::new(key, body, read)
     }
 
     /// A body that is read whole, unless it is longer than `max`, and as there is room for it.
     pub(super) fn whole(key: Key, body: Incoming, max: usize, allowance: &Allowance) -> Self {
         let gathered = Gathered::new(allowance, Toward::Client, max);
-        Self { key, body: Some(body), read: Read::Whole { gathered, max, piece: Bytes::new() } }
+        Self::new(key, body, Read::Whole { gathered, max, piece: Bytes::new() })
+    }
+
+    fn new(key: Key, body: Incoming, read: Read) -> Self {
+        Self { key, body: Some(body), read, pause: None, silent: None, alarm: Alarm::default() }
+    }
+
+    /// The same, which may pause for so long.
+    pub(super) fn with_pause(self, pause: Option<Duration>) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// There is nothing to be read; ready when that is so for too long.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
+        let Some(after) = self.pause else { return Poll::Pending };
+        let silent = *self.silent.get_or_insert_with(|| clock::now().into_std());
+        ready!(self.alarm.poll(cx, Some(silent + after)));
+        Poll::Ready(Timeout { what: "the next byte of an event stream".into(), after })
     }
 
     fn end(&mut self, broken: Option<String>) -> Step {
@@ -134,7 +160,16 @@ impl Stream for Answer {
                     return Poll::Ready(Some((this.key, Step::Ended(End { no_room, ..End::default() }))));
                 }
             }
-            let step = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+                let timeout = ready!(this.poll_overdue(cx));
+                let mut step = this.end(Some(timeout.to_string()));
+                if let Step::Ended(end) = &mut step {
+                    end.timeout = Some(timeout);
+                }
+                return Poll::Ready(Some((this.key, step)));
+            };
+            this.silent = None;
+            let step = match frame {
                 Some(Ok(frame)) => {
                     // Trailers say nothing to us.
                     let Ok(data) = frame.into_data() else { continue };

@@ -100,6 +100,7 @@ impl Dial {
                 self.outbox.push_frame([frame.clone()]);
             }
             Action::Reply(replies) => self.reply(&replies),
+            Action::Drop => {}
         }
         if is_answer {
             self.learn(key, &envelope, &frame);

@@ -12,6 +12,7 @@ use super::{
     two_endpoints::Mode,
 };
 use crate::{
+    link::unanswered,
     session::{Reason, dialed::locate::locate, mirror::MCP_SESSION_ID, revision::Era},
     transport::http::{Body, Incoming, SendError, client::Waited},
 };
@@ -65,13 +66,7 @@ impl Dial {
                 self.resume_again(key, &what);
             }
             Purpose::Message => {
-                let reason = match error {
-                    SendError::Timeout { waited: Waited::Answer, after, .. } => {
-                        let after_ms = after.as_millis().try_into().unwrap_or(u64::MAX);
-                        Reason::Timeout { what: "the server's answer".to_owned(), after_ms }
-                    }
-                    error => Reason::ServerUnreachable { what, url: error.destination() },
-                };
+                let reason = unanswered(error);
                 let is_first = is_unsent && !self.is_reached && self.phase != Phase::Leaving;
                 self.fail(key, &reason);
                 if is_first {
@@ -111,7 +106,7 @@ impl Dial {
         }
         if !status.is_success() {
             let max = self.options.limits.max_frame_len().min(MAX_REFUSAL_LEN);
-            return self.read(Answer::whole(key, body, max, &self.allowance), key);
+            return self.read_whole(key, body, max);
         }
         if posted.ids.is_empty() || matches!(self.mode, Mode::TwoEndpoints(_)) {
             return self.handle_taken(key, parts, body);
@@ -120,9 +115,9 @@ impl Dial {
             return self.fail(key, &Reason::UpstreamStatus { status: status.as_u16(), what });
         }
         match media(&parts.headers) {
-            Media::Events => self.read(Answer::events(key, body, self.options.limits), key),
+            Media::Events => self.read_events(key, body),
             Media::Json | Media::Unnamed if status == StatusCode::OK || !body.is_end_stream() => {
-                self.read(Answer::whole(key, body, self.options.limits.max_frame_len(), &self.allowance), key);
+                self.read_whole(key, body, self.options.limits.max_frame_len());
             }
             Media::Json | Media::Unnamed => {
                 let what = "a request was accepted as if nothing was to be answered".to_owned();
@@ -142,12 +137,12 @@ impl Dial {
         self.asking -= usize::from(posted.counts());
         posted.ids.clear();
         if encoded(&parts.headers).is_none() && matches!(media(&parts.headers), Media::Events) {
-            self.read(Answer::events(key, body, self.options.limits), key);
+            self.read_events(key, body);
         } else if body.is_end_stream() {
             self.remove(key);
         } else {
             // Read to its end, so that the connection can be used again.
-            self.read(Answer::whole(key, body, MAX_IGNORED_LEN, &self.allowance), key);
+            self.read_whole(key, body, MAX_IGNORED_LEN);
         }
         if is_initialized && matches!(self.mode, Mode::Streamable) {
             self.listen(None);
@@ -183,11 +178,22 @@ impl Dial {
         if self.dialed.has_session() && matches!(self.mode, Mode::Streamable) {
             let headers = self.dialed.session_headers();
             let request = request(Method::DELETE, self.client.url().clone(), headers, Body::empty());
-            self.launch(Purpose::Leaving, request, None);
+            self.launch(Purpose::Leaving, request, None, None);
         }
     }
 
-    pub(super) fn read(&mut self, answer: Answer, key: Key) {
+    /// Reads an event stream.
+    pub(super) fn read_events(&mut self, key: Key, body: Incoming) {
+        let answer = Answer::events(key, body, self.options.limits).with_pause(self.options.waits.sse_read);
+        self.read(answer, key);
+    }
+
+    /// Reads a body as a whole, unless it is longer than `max`.
+    pub(super) fn read_whole(&mut self, key: Key, body: Incoming, max: usize) {
+        self.read(Answer::whole(key, body, max, &self.allowance), key);
+    }
+
+    fn read(&mut self, answer: Answer, key: Key) {
         let (answer, abort) = abortable(answer);
         self.reading.push(answer);
         if let Some(posted) = self.posted.get_mut(&key) {

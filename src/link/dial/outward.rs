@@ -244,9 +244,11 @@ impl Dial {
         let ids = outgoing.ids();
         let (is_initialize, is_initialized) =
             (dialed::is_initialize(envelope, frame), dialed::is_initialized(envelope, frame));
+        // What asks is waited for by the session; what does not must not keep everything behind it for ever.
+        let limit = if ids.is_empty() { self.options.waits.response.for_all() } else { None };
         let traceparent = envelope.traceparent().map(|place| place.of(frame));
         let span = Traced::by_message(traceparent).span().clone();
-        let key = self.launch(Purpose::Message, request, None);
+        let key = self.launch(Purpose::Message, request, None, limit);
         self.gate = match ids.first() {
             Some(id) => is_initialize.then(|| Gate::Handshake(id.clone())),
             None => Some(Gate::Taken(key)),
@@ -289,30 +291,42 @@ impl Dial {
         found.map(|(key, posted)| (*key, posted.era))
     }
 
-    /// Sends a request, after `delay` if there is one.
-    pub(super) fn launch(&mut self, purpose: Purpose, request: http::Request<Body>, delay: Option<Duration>) -> Key {
+    /// Sends a request, after `delay` if there is one, whose answer has to begin within `limit`.
+    pub(super) fn launch(
+        &mut self,
+        purpose: Purpose,
+        request: http::Request<Body>,
+        delay: Option<Duration>,
+        limit: Option<Duration>,
+    ) -> Key {
         let key = self.next_key;
         self.next_key += 1;
-        let abort = self.send(key, request, delay);
+        let abort = self.send(key, request, delay, limit);
         self.posted.insert(key, Posted::new(purpose, abort));
         key
     }
 
     /// As [`launch`](Self::launch), for an exchange that goes on by another request.
     pub(super) fn relaunch(&mut self, key: Key, request: http::Request<Body>, delay: Duration) {
-        let abort = self.send(key, request, Some(delay));
+        let abort = self.send(key, request, Some(delay), self.options.waits.sse_connect);
         if let Some(posted) = self.posted.get_mut(&key) {
             posted.abort = abort;
         }
     }
 
-    fn send(&self, key: Key, request: http::Request<Body>, delay: Option<Duration>) -> futures::future::AbortHandle {
+    fn send(
+        &self,
+        key: Key,
+        request: http::Request<Body>,
+        delay: Option<Duration>,
+        limit: Option<Duration>,
+    ) -> futures::future::AbortHandle {
         let client = Arc::clone(&self.client);
         let sending = async move {
             if let Some(delay) = delay {
                 tokio::time::sleep(delay).await;
             }
-            (key, client.send(request).await)
+            (key, client.send_within(request, limit).await)
         };
         let (sending, abort) = abortable(sending.boxed());
         self.sending.push(sending);

@@ -6,7 +6,6 @@ use shadowcat_codecs::envelope::{Envelope, Kind, text};
 
 use super::{
     Dial, Gate,
-    answer::Answer,
     heads::{Media, encoded, media},
     outward::{add_body_headers, request},
     posted::{Key, Outgoing, Purpose},
@@ -72,7 +71,8 @@ impl Dial {
         let Some(frame) = frame else { return self.reopening_failed("there is no handshake to replay") };
         add_body_headers(&mut headers);
         let request = request(Method::POST, self.client.url().clone(), headers, Body::from(frame));
-        self.launch(purpose, request, None);
+        let limit = self.options.waits.response.of("initialize");
+        self.launch(purpose, request, None, limit);
     }
 
     pub(super) fn handle_reopening_head(&mut self, key: Key, parts: &Parts, body: Incoming) {
@@ -88,12 +88,10 @@ impl Dial {
         if let Some(what) = encoded(&parts.headers) {
             return self.reopening_failed(&what);
         }
-        let limits = self.options.limits;
-        let answer = match media(&parts.headers) {
-            Media::Events => Answer::events(key, body, limits),
-            _ => Answer::whole(key, body, limits.max_frame_len(), &self.allowance),
-        };
-        self.read(answer, key);
+        match media(&parts.headers) {
+            Media::Events => self.read_events(key, body),
+            _ => self.read_whole(key, body, self.options.limits.max_frame_len()),
+        }
     }
 
     /// The answer to the replayed `initialize`. The client had its own long ago, so this one is kept from it.

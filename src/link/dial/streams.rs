@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, StatusCode, header, response::Parts};
 
 use super::{
     Dial, Phase,
-    answer::{Answer, End},
+    answer::End,
     heads::{Media, encoded, media},
     outward::request,
     posted::{Key, Purpose},
@@ -37,7 +37,7 @@ impl Dial {
     /// Asks for the stream of what the server says unasked.
     pub(super) fn listen(&mut self, delay: Option<Duration>) {
         let request = self.stream_request(self.listening.last_id.as_deref());
-        self.launch(Purpose::Listening, request, delay);
+        self.launch(Purpose::Listening, request, delay, self.options.waits.sse_connect);
     }
 
     /// Asks anew, in a new session.
@@ -66,7 +66,7 @@ impl Dial {
         if status.is_success() && encoded(&parts.headers).is_none() && matches!(media(&parts.headers), Media::Events) {
             self.listening.was_open = true;
             self.listening.back_off.opened();
-            return self.read(Answer::events(key, body, self.options.limits), key);
+            return self.read_events(key, body);
         }
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return self.listen_later(key, None, status.as_str());
@@ -105,7 +105,7 @@ impl Dial {
         let Some(posted) = self.posted.get_mut(&key) else { return };
         let last_id = end.last_id.or_else(|| posted.last_id.take());
         let (Some(last_id), Era::Legacy) = (last_id, posted.era) else {
-            return self.fail(key, &Reason::StreamEnded);
+            return self.fail(key, &end.timeout.map_or(Reason::StreamEnded, Reason::Timeout));
         };
         let delay = posted.back_off.next(end.retry, crate::link::chance());
         posted.last_id = Some(last_id.clone());
@@ -123,7 +123,7 @@ impl Dial {
                 posted.failed_resumes = 0;
                 posted.back_off.opened();
             }
-            return self.read(Answer::events(key, body, self.options.limits), key);
+            return self.read_events(key, body);
         }
         if parts.status.is_server_error() {
             return self.resume_again(key, parts.status.as_str());

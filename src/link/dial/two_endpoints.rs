@@ -7,7 +7,6 @@ use shadowcat_codecs::envelope::Kind;
 
 use super::{
     Cause, Dial, Gate, Phase,
-    answer::Answer,
     deliver::refusal,
     heads::{Media, encoded, media},
     outward::request,
@@ -54,13 +53,13 @@ impl Dial {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
         let request = request(Method::GET, self.client.url().clone(), headers, Body::empty());
-        self.launch(Purpose::Events, request, None);
+        self.launch(Purpose::Events, request, None, self.options.waits.sse_connect);
     }
 
     pub(super) fn handle_events_head(&mut self, key: Key, parts: &Parts, body: Incoming) {
         let is_stream = parts.status.is_success() && encoded(&parts.headers).is_none();
         if is_stream && matches!(media(&parts.headers), Media::Events) {
-            self.read(Answer::events(key, body, self.options.limits), key);
+            self.read_events(key, body);
         } else {
             self.events_ended(key, parts.status.as_str());
         }

@@ -20,6 +20,7 @@ use tracing::Span;
 
 use super::{
     HeaderCheck,
+    patience::Pause,
     watched::{Part, Watched},
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) struct Answered {
     is_ended: bool,
     /// With `--verify`.
     through: Option<Box<Through>>,
+    /// How long the upstream may bring nothing; for ever if `None`.
+    pause: Option<Pause>,
 }
 
 /// What is looked at, and how far.
@@ -196,6 +199,7 @@ impl Answered {
             yield_count: 0,
             is_ended: false,
             through: None,
+            pause: None,
         }
     }
 
@@ -204,11 +208,29 @@ impl Answered {
         Self { through, ..self }
     }
 
+    /// The same, which breaks off when the upstream has brought nothing for so long.
+    pub(super) fn with_pause(self, pause: Option<Pause>) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// There is nothing to be read. Ready when that is so for too long, and the break is what comes next.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(pause) = &mut self.pause else { return Poll::Pending };
+        let timeout = ready!(pause.poll_overdue(cx));
+        tracing::warn!("{timeout}; it is broken off");
+        self.is_ended = true;
+        self.next = Some(Err(BodyError::Aborted(timeout.to_string())));
+        Poll::Ready(())
+    }
+
     /// Takes a piece in. Returns whether what is there is to leave now.
     fn take_in(&mut self, piece: Bytes) -> bool {
         self.yield_count = 0;
         if let Some(through) = &mut self.through {
             through.enter(&piece);
+        }
+        if let Some(pause) = &mut self.pause {
+            pause.heard();
         }
         let is_last = self.body.is_end_stream();
         if let Err(error) = self.seen.look(&piece, is_last) {
@@ -282,7 +304,10 @@ impl Answered {
                     this.seen.end();
                     this.is_ended = true;
                 }
-                Poll::Pending if !this.has_waiting() => return Poll::Pending,
+                Poll::Pending if !this.has_waiting() => {
+                    ready!(this.poll_overdue(cx));
+                    break;
+                }
                 Poll::Pending if this.should_yield() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

@@ -14,11 +14,11 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use shadowcat_codecs::{
     Limits,
-    envelope::{Envelope, EnvelopeError, EnvelopeScan},
+    envelope::{Envelope, EnvelopeError, EnvelopeScan, Kind, text},
 };
 use tokio::sync::oneshot;
 
-use super::HeaderCheck;
+use super::{HeaderCheck, patience::Patience};
 use crate::{
     session::{
         Reason, mirror,
@@ -53,6 +53,7 @@ pub(super) struct Asked {
     /// With `--verify`.
     through: Option<Box<Through>>,
     traced: Traced,
+    patience: Patience,
 }
 
 /// The first chunks, as they came.
@@ -88,12 +89,18 @@ impl Asked {
             refused: Some(refused),
             through: None,
             traced,
+            patience: Patience::default(),
         }
     }
 
     /// The body, held against what came in.
     pub(super) fn verified(self, through: Option<Box<Through>>) -> Self {
         Self { through, ..self }
+    }
+
+    /// The same, which tells how long the answer is waited for, once it is known what is asked.
+    pub(super) fn with_patience(self, patience: &Patience) -> Self {
+        Self { patience: patience.clone(), ..self }
     }
 
     /// Looks at a chunk, and if it is the last one, at the whole.
@@ -151,6 +158,8 @@ impl Asked {
         }
         let head = self.head.joined();
         self.traced.learn(envelope.traceparent().and_then(|place| head.get(place.start()..place.end())));
+        let method = envelope.method().filter(|_| envelope.kind() == Kind::Request);
+        self.patience.is_asked(method.and_then(|span| text(span, &head)).as_deref());
         let facts = Facts::of(&self.headers).map_err(|mismatch| Reason::HeaderMismatch(Box::new(mismatch)))?;
         match classify(&facts, envelope, &head)? {
             Class::Modern { .. } => mirror::check(&self.headers, &head, envelope, None)

@@ -154,6 +154,8 @@ impl World {
             drain: setting.drain,
             start_timeout: Duration::from_secs(30),
             resources,
+            // Time passes here only to see what waits for it; sides stall for as long as they like.
+            waits: Waits { server_write: None, ..Waits::default() },
         };
         let carer = Carer::Nursery(nursery, born.exit);
         let serve = async move {

@@ -1,5 +1,7 @@
 //! What our own messages look like on the wire, and with which code and status they go.
 
+use std::time::Duration;
+
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 
 use super::*;
@@ -58,7 +60,7 @@ fn reasons() -> Vec<(Reason, i32, u16)> {
         (Reason::NoListener { waited_ms: 1 }, -32603, 503),
         (Reason::HoldFull { max_count: 1, max_bytes: 1 }, -32603, 503),
         (Reason::StreamEnded, -32603, 502),
-        (Reason::Timeout { what: text(), after_ms: 1 }, -32603, 504),
+        (Reason::Timeout(Timeout::of_answer(Duration::from_millis(1))), -32603, 504),
         (Reason::TooManyPending { limit: 1 }, -32603, 503),
         (Reason::TooManySessions { limit: 1, retry_after: 1 }, -32603, 503),
         (Reason::Unauthorized, -32600, 401),

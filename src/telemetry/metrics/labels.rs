@@ -266,6 +266,8 @@ label! {
         Idle => "idle",
         /// We were told to stop.
         Stopped => "stopped",
+        /// A side kept us waiting for too long.
+        Timeout => "timeout",
         /// It never got a server.
         Unreachable => "unreachable",
         /// A fault of ours.

@@ -46,9 +46,6 @@ pub struct Config {
     pub ca: Vec<PathBuf>,
     /// How long connecting may take, name look-up and TLS included.
     pub connect_timeout: Duration,
-    /// How long a server may take from the request to the answer's headers. `None`, the default: for ever,
-    /// because tools and humans may take hours.
-    pub response_timeout: Option<Duration>,
     /// How long an idle connection is kept. Servers close theirs after 5 s commonly, and a request that
     /// meets the end of its connection may not be sent again.
     pub idle_timeout: Duration,
@@ -72,7 +69,6 @@ struct Shared {
     /// `Host` for the endpoint's origin.
     host: HeaderValue,
     headers: HeaderMap,
-    response_timeout: Option<Duration>,
     started: Instant,
     /// When the latest answer came, in milliseconds after `started`, plus one. 0: none has.
     answered: AtomicU64,
@@ -129,7 +125,6 @@ impl Config {
             headers: HeaderMap::new(),
             ca: Vec::new(),
             connect_timeout: Duration::from_secs(10),
-            response_timeout: None,
             idle_timeout: Duration::from_secs(4),
             max_idle: 256,
         }
@@ -151,16 +146,9 @@ impl Client {
             .pool_max_idle_per_host(config.max_idle)
             .retry_canceled_requests(false)
             .build(connector.clone());
-        let Config { url, headers, response_timeout, max_idle, idle_timeout, .. } = config;
+        let Config { url, headers, max_idle, idle_timeout, .. } = config;
         let direct = Direct::new(connector.clone(), max_idle, idle_timeout);
-        let shared = Shared {
-            host: host(&url),
-            url,
-            headers,
-            response_timeout,
-            started: clock::now(),
-            answered: AtomicU64::new(0),
-        };
+        let shared = Shared { host: host(&url), url, headers, started: clock::now(), answered: AtomicU64::new(0) };
         Ok(Self { pooled, direct, connector, shared: Arc::new(shared) })
     }
 
@@ -185,7 +173,8 @@ impl Client {
         Uri::from_parts(parts).unwrap_or_else(|_| self.url().clone())
     }
 
-    /// Sends one request, whose URI must be absolute, and waits for the answer's headers. `Host` is the URI's
+    /// Sends one request, whose URI must be absolute, and waits for the answer's headers: for ever, because tools and
+    /// humans may take hours. `Host` is the URI's
     /// authority (Rule S5). The configured headers, credentials among them, are set if the URI is of the endpoint's
     /// origin, and never for another (mcp-rules §3.22).
     ///
@@ -197,7 +186,24 @@ impl Client {
     ///
     /// Dropping the future, or the answer's body before its end, breaks the exchange off: the upstream sees
     /// the connection or the stream close.
-    pub async fn send(&self, mut request: http::Request<Body>) -> Result<http::Response<Incoming>, SendError> {
+    pub async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Incoming>, SendError> {
+        self.send_within(request, None).await
+    }
+
+    /// As [`send`](Self::send), and waits for the headers no longer than `limit`, connecting included.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the request is not sent again.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_within(
+        &self,
+        mut request: http::Request<Body>,
+        limit: Option<Duration>,
+    ) -> Result<http::Response<Incoming>, SendError> {
         let url = request.uri().clone();
         let headers = request.headers_mut();
         headers.remove(header::HOST);
@@ -217,7 +223,7 @@ impl Client {
                 self.sent_pooled(&url, request).await
             }
         };
-        let answer = match self.shared.response_timeout {
+        let answer = match limit {
             None => answer.await,
             Some(after) => match tokio::time::timeout(after, answer).await {
                 Ok(answer) => answer,

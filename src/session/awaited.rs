@@ -1,0 +1,127 @@
+//! The client's requests that are not awaited for ever, in a session with one client and one server.
+
+use std::{
+    collections::VecDeque,
+    hash::RandomState,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use hashbrown::HashMap;
+use shadowcat_codecs::envelope::Envelope;
+
+use super::{
+    Reply, RequestId,
+    deadline::{Deadlines, ResponseTimeouts},
+    spelling::method_is,
+};
+
+/// What has a limit. Empty, and free of charge, while no limit is set.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    timeouts: ResponseTimeouts,
+    deadlines: Deadlines<RequestId, Note>,
+    /// From progress token to the id of the request that brought it last.
+    tokens: HashMap<RequestId, RequestId, RandomState>,
+    /// Ids whose time has passed and whose answers may still come, oldest first.
+    expired: VecDeque<RequestId>,
+}
+
+/// What is remembered of a request that has a limit.
+#[derive(Debug)]
+struct Note {
+    token: Option<RequestId>,
+    is_initialize: bool,
+}
+
+/// A request whose answer did not come in time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Its id.
+    pub id: RequestId,
+    /// The error in place of its answer.
+    pub reply: Reply,
+    /// What to tell the server, where it is told in a message of its own. `None` for `initialize`, which cannot be
+    /// cancelled (Rule C2).
+    pub cancel: Option<Bytes>,
+}
+
+impl Awaited {
+    pub(super) fn new(timeouts: ResponseTimeouts) -> Self {
+        Self { timeouts, ..Self::default() }
+    }
+
+    /// A request of the client goes out.
+    pub(super) fn asked(&mut self, frame: &[u8], envelope: &Envelope, now: Instant) {
+        let Some((limit, id)) = self.timeouts.of_message(envelope, frame).zip(envelope.id()) else { return };
+        let id = RequestId::new(id.of(frame));
+        self.expired.retain(|expired| *expired != id);
+        let token = envelope.meta_progress_token().map(|token| RequestId::new(token.of(frame)));
+        if let Some(token) = &token {
+            self.tokens.insert(token.clone(), id.clone());
+        }
+        let is_initialize = method_is(frame, envelope, "initialize");
+        self.deadlines.start(id, limit, Note { token, is_initialize }, now);
+    }
+
+    /// Nobody waits for the answer to `id` any more.
+    pub(super) fn answered(&mut self, id: &[u8]) {
+        if !self.deadlines.is_empty() {
+            let note = self.deadlines.stop(id);
+            self.forget(id, note.and_then(|note| note.token));
+        }
+    }
+
+    /// The server said something that is no answer. Progress shows that it is at the request (Rule C6).
+    pub(super) fn heard(&mut self, frame: &[u8], envelope: &Envelope, now: Instant) {
+        if self.deadlines.is_empty() || !method_is(frame, envelope, "notifications/progress") {
+            return;
+        }
+        let token = envelope.progress_token().map(|token| token.of(frame)).unwrap_or_default();
+        if let Some(id) = self.tokens.get(token) {
+            self.deadlines.extend(id, now);
+        }
+    }
+
+    /// Whether the answer to `id`, for which nobody waits, comes too late; told once.
+    pub(super) fn is_late(&mut self, id: &[u8]) -> bool {
+        let found = self.expired.iter().position(|expired| expired.as_bytes() == id);
+        found.and_then(|index| self.expired.remove(index)).is_some()
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.deadlines.due()
+    }
+
+    /// Takes a request whose time has passed, the limit, and whether it may be cancelled.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(RequestId, Duration, bool)> {
+        let (id, limit, Note { token, is_initialize }) = self.deadlines.take_due(now)?;
+        self.forget(id.as_bytes(), token);
+        if self.expired.len() >= MAX_EXPIRED {
+            self.expired.pop_front();
+        }
+        self.expired.push_back(id.clone());
+        Some((id, limit, !is_initialize))
+    }
+
+    fn forget(&mut self, id: &[u8], token: Option<RequestId>) {
+        // Another request may have brought the same token since.
+        if let Some(token) = token
+            && self.tokens.get(token.as_bytes()).is_some_and(|owner| owner.as_bytes() == id)
+        {
+            self.tokens.remove(token.as_bytes());
+        }
+    }
+}
+
+/// What a server is told of a request whose time has passed (Rules C1, C6).
+pub(super) fn cancelled(id: &RequestId) -> Bytes {
+    let mut line = BytesMut::with_capacity(160);
+    line.put_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":");
+    line.put_slice(id.as_bytes());
+    line.put_slice(b",\"reason\":\"there was no answer in time\"}}");
+    line.freeze()
+}
+
+/// Most ids that are remembered after their time, so that a late answer is known for what it is.
+const MAX_EXPIRED: usize = 256;
