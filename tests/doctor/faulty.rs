@@ -35,7 +35,7 @@ pub(crate) enum Fault {
 
 pub(crate) struct Faulty {
     pub(crate) url: String,
-    /// Request lines, in the order in which they came.
+    /// Request lines and lengths of bodies, in the order in which they came.
     seen: Arc<Mutex<Vec<String>>>,
     /// Told of each GET.
     pub(crate) listened: mpsc::Receiver<()>,
@@ -94,7 +94,7 @@ fn serve(stream: TcpStream, fault: Fault, host: &str, seen: &Mutex<Vec<String>>,
     let Ok(mut out) = stream.try_clone() else { return };
     let mut stream = BufReader::new(stream);
     while let Ok(Some(request)) = Request::read(&mut stream) {
-        seen.lock().unwrap().push(request.line.clone());
+        seen.lock().unwrap().push(format!("{} {}", request.line, request.body.len()));
         let is_listening = request.line.starts_with("GET");
         if is_listening {
             let _ = told.send(());
@@ -136,6 +136,9 @@ fn answer(request: &Request, fault: Fault, host: &str) -> String {
     let json = "content-type: application/json\r\n";
     match fault {
         Fault::HasTwoEndpoints if is_post => return answer("405 Method Not Allowed", "", ""),
+        Fault::IsModern if has_method("subscriptions/listen") => {
+            return "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n".to_owned();
+        }
         Fault::HasTwoEndpoints | Fault::EndsStreams if request.line.starts_with("GET") => {
             let stream = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n";
             return format!("{stream}event: endpoint\ndata: /messages\n\n");

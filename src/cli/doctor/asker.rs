@@ -6,6 +6,7 @@ use std::{io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use shadowcat::{
@@ -92,8 +93,22 @@ impl Asker {
         self.post(method, json!({"jsonrpc": "2.0", "method": method}).to_string())
     }
 
-    /// A request that changes nothing, with as many bytes of padding in its `_meta`.
-    pub(super) fn harmless(&mut self, padding: usize) -> http::Request<Body> {
+    /// A request that changes nothing.
+    pub(super) fn harmless(&mut self) -> http::Request<Body> {
+        self.padded(0)
+    }
+
+    /// A request that changes nothing and has exactly as many bytes, by padding in its `_meta`, if it has no more without.
+    pub(super) fn sized(&mut self, len: usize) -> http::Request<Body> {
+        // One byte of padding, so that what holds it is counted.
+        let bare = self.padded(1);
+        let bare = usize::try_from(bare.body().size_hint().lower()).unwrap_or(usize::MAX);
+        // An id of the same length.
+        self.last_id -= 1;
+        self.padded(len.saturating_sub(bare) + 1)
+    }
+
+    fn padded(&mut self, padding: usize) -> http::Request<Body> {
         let is_modern = matches!(self.era, Some(Era::Modern));
         let mut meta = if is_modern { modern_meta() } else { json!({}) };
         if padding > 0

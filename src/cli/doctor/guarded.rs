@@ -15,11 +15,11 @@ use super::{
 
 /// Asks as a page of another site would, and by a name that is not the server's.
 pub(super) async fn check(asker: &mut Asker, probe: &Probe, place: Place) -> Finding {
-    let mut request = asker.harmless(0);
+    let mut request = asker.harmless();
     request.headers_mut().insert(header::ORIGIN, HeaderValue::from_static(EVIL_ORIGIN));
     let origin = asker.ask(request, PATIENCE).await;
     let (started, deadline) = (now(), now() + PATIENCE);
-    let request = asker.harmless(0);
+    let request = asker.harmless();
     let sent = timeout_at(deadline, probe.send_as(HeaderValue::from_static(EVIL_HOST), request)).await;
     let host = read(sent, started, deadline, PATIENCE).await;
     judge(&origin, &host, place)

@@ -15,7 +15,7 @@ pub(super) async fn connection(asker: &mut Asker) -> Finding {
     let before = asker.client.connections();
     let started = now();
     for _ in 0..TRIES {
-        let request = asker.harmless(0);
+        let request = asker.harmless();
         if let Err(what) = asker.ask(request, PATIENCE).await {
             return Finding::problem(CONNECTION, what).advise("see the server's log");
         }
@@ -55,7 +55,7 @@ async fn own(asker: &mut Asker) -> Finding {
         {
             return Finding::skipped(SESSION, error.to_string());
         }
-        let request = asker.harmless(0);
+        let request = asker.harmless();
         match asker.ask(request, PATIENCE).await {
             Ok(answer) if answer.is_answered() => {}
             Ok(answer) => (lost, why) = (lost + 1, format!("{} from {}", answer.told(), answer.whose())),
@@ -73,7 +73,7 @@ async fn own(asker: &mut Asker) -> Finding {
 }
 
 async fn foreign(asker: &mut Asker) -> Finding {
-    let mut request = asker.harmless(0);
+    let mut request = asker.harmless();
     request.headers_mut().insert(MCP_SESSION_ID, HeaderValue::from_static(NOBODYS));
     match asker.ask(request, PATIENCE).await {
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => {

@@ -13,31 +13,29 @@ pub(super) async fn check(asker: &mut Asker, max: u64) -> Finding {
     }
     let mut passed = 0;
     for size in sizes {
-        let request = asker.harmless(size);
+        let request = asker.sized(size);
         let failed = match asker.ask(request, PATIENCE).await {
             Ok(answer) if answer.is_answered() => None,
-            Ok(answer) => Some((answer.told(), answer.whose())),
-            Err(what) => Some((what, "the server or something before it".to_owned())),
+            Ok(answer) => Some((answer.told(), answer.whose(), answer.is_html())),
+            Err(what) => Some((what, "the server or something before it".to_owned(), false)),
         };
-        if let Some((what, whose)) = failed {
-            return judge(passed, size, &what, &whose);
+        if let Some((what, whose, is_before)) = failed {
+            let seen = format!("a limit {}, of {whose}: {what}", between(passed, size));
+            // A limit of the server's own may be meant; one before it cuts off what the server would take.
+            let is_problem = is_before || size <= COMMON;
+            let found = if is_problem { Finding::problem(NAME, seen) } else { Finding::warning(NAME, seen) };
+            return found.advise(RAISE);
         }
         passed = size;
     }
     Finding::ok(NAME, format!("messages of {} pass", named(passed)))
 }
 
-fn judge(passed: usize, failed: usize, what: &str, whose: &str) -> Finding {
-    let limit = match passed {
+fn between(passed: usize, failed: usize) -> String {
+    match passed {
         0 => format!("below {}", named(failed)),
         passed => format!("between {} and {}", named(passed), named(failed)),
-    };
-    let seen = format!("a limit {limit}, of {whose}: {what}");
-    let finding = if failed <= COMMON { Finding::problem(NAME, seen) } else { Finding::warning(NAME, seen) };
-    finding.advise(
-        "raise it to the longest message you expect; nginx: client_max_body_size (1 MiB by default); shadowcat: \
-         --max-frame-len; images and files travel as base64, a third longer",
-    )
+    }
 }
 
 fn named(size: usize) -> String {
@@ -45,6 +43,8 @@ fn named(size: usize) -> String {
 }
 
 const NAME: &str = "sizes";
+const RAISE: &str = "raise it to the longest message you expect; nginx: client_max_body_size (1 MiB by default); \
+                     shadowcat: --max-frame-len; images and files travel as base64, a third longer";
 const SIZES: [usize; 4] = [64 << 10, 1 << 20, 4 << 20, 16 << 20];
 
 /// Messages of this size are common: an image, a page.

@@ -125,8 +125,12 @@ fn login(answer: &Answer) -> Option<Finding> {
 }
 
 fn mute(what: &str) -> Finding {
-    Finding::problem(NAME, format!("initialize: {what}"))
-        .advise("the server is reached, but does not answer: see its log, and that of what stands before it")
+    let found = Finding::problem(NAME, format!("initialize: {what}"));
+    // What TLS says to plain HTTP is no HTTP.
+    if what.contains("HTTP version parsed") {
+        return found.advise("what answers does not speak HTTP; if it speaks TLS, ask it by https://");
+    }
+    found.advise("the server is reached, but does not answer: see its log, and that of what stands before it")
 }
 
 const NAME: &str = "speaks";

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
+use serde_json::json;
 use shadowcat::{clock::now, transport::http::Incoming};
 use tokio::time::timeout_at;
 
 use super::{
     answer::{millis, text},
-    asker::{Asker, Era, is_event_stream},
+    asker::{Asker, Era, is_event_stream, modern_meta},
     finding::Finding,
 };
 
@@ -26,40 +27,47 @@ pub(super) fn headers(asker: &Asker) -> Finding {
 }
 
 /// Opens the listening stream and holds it for as long as `idle`.
-pub(super) async fn check(asker: &Asker, idle: Duration) -> Vec<Finding> {
-    if asker.era() == Some(&Era::Modern) {
-        let seen = "2026-07-28 has no stream to listen to by GET";
-        return vec![Finding::skipped(STREAM, seen)];
-    }
+pub(super) async fn check(asker: &mut Asker, idle: Duration) -> Vec<Finding> {
+    let (request, by) = if asker.era() == Some(&Era::Modern) {
+        let params = json!({"_meta": modern_meta(), "notifications": {"toolsListChanged": true}});
+        (asker.request(LISTEN, &params), LISTEN)
+    } else {
+        (asker.bare(Method::GET), "GET")
+    };
     let started = now();
-    let sent = timeout_at(started + HEAD, asker.client.send(asker.bare(Method::GET))).await;
-    let answer = match sent {
+    let answer = match timeout_at(started + HEAD, asker.client.send(request)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return vec![Finding::problem(STREAM, error.cause()).advise(BUFFERED)],
+        Ok(Err(error)) => {
+            return vec![Finding::problem(STREAM, format!("{by}: {}", error.cause())).advise(BUFFERED)];
+        }
         Err(_) => {
-            let seen = format!("GET got nothing within {} s, not even a head", HEAD.as_secs());
+            let seen = format!("{by} got nothing within {} s, not even a head", HEAD.as_secs());
             return vec![Finding::problem(STREAM, seen).advise(BUFFERED)];
         }
     };
     let took = now() - started;
     if !is_event_stream(answer.headers()) {
-        return vec![no_stream(answer.status())];
+        return vec![no_stream(by, answer.status())];
     }
-    let first = opened(answer.headers(), took);
+    let first = opened(by, answer.headers(), took);
     vec![first, held(answer.into_body(), idle).await]
 }
 
-fn no_stream(status: StatusCode) -> Finding {
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        // Rule G1: 405 is the regular way to say so.
-        return Finding::ok(STREAM, "none to listen to (405): the server sends only answers");
+fn no_stream(by: &str, status: StatusCode) -> Finding {
+    // Rules G1 and H12: this is the regular way to say so.
+    if status == if by == LISTEN { StatusCode::NOT_FOUND } else { StatusCode::METHOD_NOT_ALLOWED } {
+        return Finding::ok(STREAM, format!("none to listen to ({}): the server sends only answers", status.as_u16()));
+    }
+    if by == LISTEN {
+        return Finding::warning(STREAM, format!("{by} got {} and no event stream", status.as_u16()))
+            .advise("a server that does not know the method must answer 404 and -32601; see its log");
     }
     Finding::warning(STREAM, format!("GET got {} and no event stream", status.as_u16()))
         .advise("a server without a listening stream must answer 405; does something on the way refuse GET?")
 }
 
-fn opened(headers: &HeaderMap, took: Duration) -> Finding {
-    let seen = format!("GET opened an event stream after {}", millis(took));
+fn opened(by: &str, headers: &HeaderMap, took: Duration) -> Finding {
+    let seen = format!("{by} opened an event stream after {}", millis(took));
     if let Some(encoding) = text(headers, &header::CONTENT_ENCODING) {
         return Finding::problem(STREAM, format!("{seen}, compressed ({encoding})")).advise(COMPRESSED);
     }
@@ -85,6 +93,7 @@ async fn held(mut body: Incoming, idle: Duration) -> Finding {
     };
     let sign = match pieces {
         0 => "without a sign of life".to_owned(),
+        1 => format!("1 piece came, the longest silence was {} s", longest.as_secs()),
         pieces => format!("{pieces} pieces came, the longest silence was {} s", longest.as_secs()),
     };
     let lived = (now() - started).as_secs();
@@ -103,6 +112,9 @@ async fn held(mut body: Incoming, idle: Duration) -> Finding {
 const WAY: &str = "on the way";
 const STREAM: &str = "stream";
 const IDLE: &str = "idle";
+
+/// What 2026-07-28 has in place of GET.
+const LISTEN: &str = "subscriptions/listen";
 
 const SIGNS: [HeaderName; 5] = [
     header::SERVER,
