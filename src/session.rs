@@ -206,11 +206,11 @@ impl Session {
         id: &[u8],
         reason: Reason,
     ) -> Option<(StreamKey, Reply)> {
-        let to = match kind {
-            Kind::Request => from,
+        let (to, reason) = match kind {
+            Kind::Request => (from, reason),
             Kind::Response | Kind::Error => {
                 self.answered(from, id)?;
-                from.opposite()
+                (from.opposite(), reason.of_answer())
             }
             _ => return None,
         };

@@ -176,13 +176,14 @@ fn what_is_no_message_or_too_long_is_kept_back_and_its_asker_told() {
         upstream.post().json(&body);
         let line = session.stdout.line();
         let reason = if id == 2 { r#""limit":256"# } else { r#""reason":"refused""# };
-        assert!(line.contains(&format!(r#""id":{id},"#)) && line.contains(reason), "{line}");
+        let blame = format!(r#""id":{id},"error":{{"code":-32603,"#);
+        assert!(line.contains(&blame) && line.contains(reason), "{line}");
     }
     session.send(call(4) + "\n");
     let mut events = upstream.post().events();
     events.raw(format!("data: {{\"jsonrpc\":\"2.0\",\"id\":4,\"result\":\"{long}\"}}\n\n"));
     events.end();
     let line = session.stdout.line();
-    assert!(line.contains(r#""id":4,"#) && line.contains(r#""limit":256"#), "{line}");
+    assert!(line.contains(r#""id":4,"error":{"code":-32603,"#) && line.contains(r#""limit":256"#), "{line}");
     end(&upstream, session);
 }

@@ -253,3 +253,20 @@ fn server_that_closes_its_output_fails_who_waits_at_once_and_is_replaced() {
     assert_refused(failed, 502, -32603, &json!(7));
     assert_eq!(next.text(), result("8", "{}"));
 }
+
+// --- answers that cannot be passed on --------------------------------------------------------------------------
+
+/// The numbers are those of the answer, and so is the blame: nothing was wrong with the request (mcp-rules §2.3).
+#[test]
+fn answer_of_twice_the_limit_is_the_servers_fault_with_the_numbers() {
+    let script = r#"read line; echo banner; printf '{"jsonrpc":"2.0","id":1,"result":"%02048d"}\n' 0
+        read line; echo '{"jsonrpc":"2.0","id":2,"result":{}}'; read line"#;
+    let mux = Mux::of_server(&["--max-frame-len", "1KiB"], &["sh", "-c", script]);
+    let long = mux.send(&call("\"a\"", "echo", "{}").modern());
+    let data = json!({"source": "shadowcat", "reason": "message_too_large", "limit": 1024, "at": 7});
+    let (status, body) = (long.status, long.json());
+    let (id, error) = (&body["id"], &body["error"]);
+    assert_eq!((status, id, &error["code"], &error["data"]), (502, &json!("a"), &json!(-32603), &data));
+    let answer = mux.ask(&call("\"b\"", "echo", "{}"));
+    assert_eq!(answer, result("\"b\"", "{}"));
+}

@@ -19,7 +19,9 @@ pub(super) fn count_error(metrics: &Metrics, reason: &Reason, of: StreamKey) {
 /// Who is to blame, where the reason alone tells.
 fn blame(reason: &Reason) -> Option<Blame> {
     Some(match reason {
-        Reason::InvalidJson { .. }
+        Reason::AnswerRefused { .. }
+        | Reason::AnswerTooLarge { .. }
+        | Reason::InvalidJson { .. }
         | Reason::InvalidRequest { .. }
         | Reason::IdTooLong { .. }
         | Reason::MessageTooLarge { .. }
@@ -63,13 +65,13 @@ impl From<&Reason> for ErrorReason {
             Reason::InvalidJson { .. } => Self::InvalidJson,
             Reason::InvalidTool { .. } => Self::InvalidTool,
             Reason::InvalidRequest { .. } => Self::InvalidRequest,
-            Reason::MessageTooLarge { .. } => Self::MessageTooLarge,
+            Reason::MessageTooLarge { .. } | Reason::AnswerTooLarge { .. } => Self::MessageTooLarge,
             Reason::MethodNotFound { .. } => Self::MethodNotFound,
             Reason::MethodNotAllowed { .. } => Self::MethodNotAllowed,
             Reason::MissingMeta { .. } => Self::MissingMeta,
             Reason::NotAcceptable { .. } => Self::NotAcceptable,
             Reason::Overloaded { .. } => Self::Overloaded,
-            Reason::Refused { .. } => Self::Refused,
+            Reason::Refused { .. } | Reason::AnswerRefused { .. } => Self::Refused,
             Reason::IdTooLong { .. } => Self::IdTooLong,
             Reason::ServerExited { .. } => Self::ServerExited,
             Reason::ServerUnreachable { .. } => Self::ServerUnreachable,
@@ -104,6 +106,8 @@ mod tests {
             Reason::SessionNotFound,
             Reason::TooManyPending { limit: 1 },
             Reason::MessageTooLarge { limit: 1, at: 2 },
+            Reason::AnswerTooLarge { limit: 1, at: 2 },
+            Reason::AnswerRefused { what: String::new() },
             Reason::ServerExited { exit_code: None, signal: Some(9), stderr: Vec::new() },
             Reason::StartTimeout { what: "child start", after_ms: 1, stderr: Vec::new() },
             Reason::MethodNotAllowed { allowed: "GET" },

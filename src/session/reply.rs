@@ -29,6 +29,20 @@ pub struct Reply {
 #[serde(tag = "reason", rename_all = "snake_case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Reason {
+    /// The answer to a request cannot be passed on without guessing. Whoever answered is to blame.
+    #[serde(rename = "refused")]
+    AnswerRefused {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The answer to a request is longer than the limit. Whoever answered is to blame.
+    #[serde(rename = "message_too_large")]
+    AnswerTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+        /// Offset of the answer in the stream it came by.
+        at: u64,
+    },
     /// The body or a header is encoded in a way we do not read.
     UnsupportedEncoding {
         /// What it says.
@@ -257,6 +271,17 @@ impl Reply {
 }
 
 impl Reason {
+    /// What is said to whoever asked, where the message that cannot be passed on is the answer: nothing was wrong with
+    /// the request.
+    #[must_use]
+    pub fn of_answer(self) -> Self {
+        match self {
+            Self::MessageTooLarge { limit, at } => Self::AnswerTooLarge { limit, at },
+            Self::Refused { what } => Self::AnswerRefused { what },
+            other => other,
+        }
+    }
+
     /// The JSON-RPC error code.
     #[must_use]
     pub fn code(&self) -> i32 {
@@ -309,7 +334,9 @@ impl Reason {
             Self::UnsupportedMedia { .. } | Self::UnsupportedEncoding { .. } => {
                 (INVALID_REQUEST, StatusCode::UNSUPPORTED_MEDIA_TYPE)
             }
-            Self::ServerExited { .. }
+            Self::AnswerRefused { .. }
+            | Self::AnswerTooLarge { .. }
+            | Self::ServerExited { .. }
             | Self::ServerUnreachable { .. }
             | Self::StreamEnded
             | Self::UpstreamStatus { .. } => (INTERNAL_ERROR, StatusCode::BAD_GATEWAY),
@@ -344,6 +371,10 @@ pub fn status_of_error(era: Era, lacks_meta: bool, envelope: &Envelope, frame: &
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AnswerRefused { what } => write!(f, "the answer cannot be passed on: {what}"),
+            Self::AnswerTooLarge { limit, at } => {
+                write!(f, "the answer at byte {at} is longer than the limit of {limit} bytes")
+            }
             Self::UnsupportedEncoding { found, supported } => {
                 write!(f, "encoding {found:?} is not read here, only {supported}")
             }

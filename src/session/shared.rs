@@ -227,7 +227,7 @@ impl Shared {
         let minted = integer(id)?;
         self.logs.answered(minted);
         let exchange = self.end(minted)?;
-        Some((exchange.stream, exchange.reply(reason)))
+        Some((exchange.stream, exchange.reply(reason.of_answer())))
     }
 
     /// The client of `stream` gets nothing more, for `why`. `Some` is what to write to the child, behind the

@@ -144,6 +144,6 @@ fn refused_message_is_answered_to_whoever_waits() {
     assert_eq!(handle_refused(UP, Kind::Response, "7"), None, "nobody waits for it");
     let _ = handle(&mut session, DOWN, r#"{"jsonrpc":"2.0","id":7,"method":"a"}"#);
     let answered = session.handle_refused(UP, Kind::Response, b"7", reason);
-    assert_eq!(answered.map(|(to, _)| to), Some(DOWN));
+    assert_eq!(answered.map(|(to, reply)| (to, reply.reason().code())), Some((DOWN, -32603)));
     assert_eq!(session.pending_at(UP), 0);
 }

@@ -166,7 +166,7 @@ const ROWS: &[Row] = &[
             flood(to, b"x", 10 << 20).map(|()| false)
         },
         relay: "502 -32603",
-        dial: "-32600 message_too_large",
+        dial: "-32603 message_too_large",
     },
     Row {
         name: "a message without end",
@@ -175,7 +175,7 @@ const ROWS: &[Row] = &[
             flood(to, b"x", 64 << 20).map(|()| false)
         },
         relay: "broken",
-        dial: "-32600 message_too_large",
+        dial: "-32603 message_too_large",
     },
     // Streams.
     Row {
@@ -240,19 +240,19 @@ const ROWS: &[Row] = &[
             })
         },
         relay: "broken",
-        dial: "-32600 message_too_large",
+        dial: "-32603 message_too_large",
     },
     Row {
         name: "an event without end",
         answer: |to| stream(to, |to| flood(to, b"data: [[[[[[[[[[\n", FLOOD_LEN)),
         relay: "broken",
-        dial: "-32600 message_too_large",
+        dial: "-32603 message_too_large",
     },
     Row {
         name: "an event of empty lines without end",
         answer: |to| stream(to, |to| flood(to, b"data\n", FLOOD_LEN)),
         relay: "broken",
-        dial: "-32600 message_too_large",
+        dial: "-32603 message_too_large",
     },
     Row {
         name: "a stream in chunks of one byte",
@@ -318,7 +318,7 @@ const ROWS: &[Row] = &[
         name: "100 000 brackets",
         answer: |to| json(to, "", &"[".repeat(100_000)),
         relay: "200 whole",
-        dial: "-32600 refused",
+        dial: "-32603 refused",
     },
     Row {
         name: "100 000 brackets in an event",
@@ -333,9 +333,9 @@ const ROWS: &[Row] = &[
             json(to, "", &RESULT.replace("{}", &format!("{open}{close}")))
         },
         relay: "200 whole",
-        dial: "-32600 refused",
+        dial: "-32603 refused",
     },
-    Row { name: "NULs", answer: |to| json(to, "", &"\0".repeat(100_000)), relay: "200 whole", dial: "-32600 refused" },
+    Row { name: "NULs", answer: |to| json(to, "", &"\0".repeat(100_000)), relay: "200 whole", dial: "-32603 refused" },
     Row {
         name: "no UTF-8",
         answer: |to| {
@@ -344,13 +344,13 @@ const ROWS: &[Row] = &[
             status(to, "200 OK\r\ncontent-type: application/json", &body)
         },
         relay: "200 whole",
-        dial: "-32600 refused",
+        dial: "-32603 refused",
     },
     Row {
         name: "an answer with two ids",
         answer: |to| json(to, "", &RESULT.replace("\"id\":1", "\"id\":1,\"id\":2")),
         relay: "200 whole",
-        dial: "-32600 refused",
+        dial: "-32603 refused",
     },
     Row {
         name: "an answer with an id of half a megabyte",
@@ -358,7 +358,7 @@ const ROWS: &[Row] = &[
             json(to, "", &RESULT.replace("\"id\":1", &format!("\"id\":\"{}\"", "x".repeat(MAX_FRAME_LEN / 2))))
         },
         relay: "200 whole",
-        dial: "-32600 refused",
+        dial: "-32603 refused",
     },
     Row {
         name: "the answer of somebody else",
@@ -387,7 +387,7 @@ const ROWS: &[Row] = &[
         name: "a batch of 100 000",
         answer: |to| json(to, "", &format!("[{}1]", "1,".repeat(100_000))),
         relay: "200 whole",
-        dial: "-32600 refused",
+        dial: "-32603 refused",
     },
 ];
 

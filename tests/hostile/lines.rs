@@ -123,14 +123,14 @@ const CHILDREN: &[ChildRow] = &[
     ChildRow {
         name: "an answer of 16 MB",
         lines: || line(answer(&format!("\"{}\"", x(FLOOD_LEN))).as_bytes()),
-        pipe: "c: -32600 message_too_large, c: result",
-        mux: "413 c: -32600 message_too_large",
+        pipe: "c: -32603 message_too_large, c: result",
+        mux: "502 c: -32603 message_too_large",
     },
     ChildRow {
         name: "an answer 100 000 deep",
         lines: || line(answer(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))).as_bytes()),
-        pipe: "c: -32600 refused, c: result",
-        mux: "400 c: -32600 refused",
+        pipe: "c: -32603 refused, c: result",
+        mux: "502 c: -32603 refused",
     },
     ChildRow {
         name: "an answer with two ids",

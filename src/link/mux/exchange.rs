@@ -233,11 +233,9 @@ impl Mux {
         response
     }
 
-    /// An error of ours. That of a message is to blame on its client; but what has an id and could not pass is an
-    /// answer, since a request like that is refused before its id is known.
+    /// An error of ours. That of a message is to blame on its client, that of an answer on the server.
     fn refused(&self, reply: &Reply) -> Response {
-        let is_answer =
-            reply.has_id() && matches!(reply.reason(), Reason::MessageTooLarge { .. } | Reason::Refused { .. });
+        let is_answer = matches!(reply.reason(), Reason::AnswerTooLarge { .. } | Reason::AnswerRefused { .. });
         let of = if is_answer { StreamKey::UPSTREAM } else { StreamKey::DOWNSTREAM };
         count_error(&self.parts.options.resources.metrics, reply.reason(), of);
         refused(reply)

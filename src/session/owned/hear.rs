@@ -96,7 +96,7 @@ impl Owned {
                 if request.is_initialize {
                     self.phase = Phase::New;
                 }
-                self.deliver_answer(request.stream, super::written(&Reply::new(id, reason)), None);
+                self.deliver_answer(request.stream, super::written(&Reply::new(id, reason.of_answer())), None);
             }
             _ => self.counts.noise += 1,
         }

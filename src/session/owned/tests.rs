@@ -515,10 +515,12 @@ fn unreadable_message_is_answered_to_whoever_waits() {
     desk.session.hear_refused(Kind::Response, b"1", reason.clone());
     let outputs = desk.outputs();
     assert!(outputs.len() == 1 && outputs[0].starts_with("10 {") && outputs[0].ends_with(" end"), "{outputs:?}");
+    assert!(outputs[0].contains("\"code\":-32603"), "{outputs:?}");
     desk.session.hear_refused(Kind::Response, b"1", reason.clone());
     assert_eq!(desk.outputs(), NOTHING);
     desk.session.hear_refused(Kind::Request, b"5", reason);
-    assert!(desk.outputs()[0].starts_with("child {"));
+    let outputs = desk.outputs();
+    assert!(outputs[0].starts_with("child {") && outputs[0].contains("\"code\":-32600"), "{outputs:?}");
 }
 
 /// Idle is a session without its client, whatever the child does.

@@ -27,6 +27,20 @@ fn reply_has_the_requesters_id_and_the_numbers() {
     assert_eq!(too_large["error"]["data"]["at"], 9);
 }
 
+/// MCP 2026-07-28 "Error Codes" by way of mcp-rules §2.3: whoever asked is not told that the request was wrong.
+#[test]
+fn what_is_wrong_with_an_answer_is_not_blamed_on_the_request() {
+    let too_large = Reason::MessageTooLarge { limit: 4, at: 9 }.of_answer();
+    let refused = Reason::Refused { what: "deep".into() }.of_answer();
+    for reason in [&too_large, &refused] {
+        assert_eq!((reason.code(), reason.status()), (-32603, StatusCode::BAD_GATEWAY), "{reason:?}");
+    }
+    let data = serde_json::json!({"source": "shadowcat", "reason": "message_too_large", "limit": 4, "at": 9});
+    assert_eq!(written(b"1", too_large)["error"]["data"], data);
+    assert_eq!(written(b"1", refused)["error"]["data"]["reason"], "refused");
+    assert_eq!(Reason::StreamEnded.of_answer(), Reason::StreamEnded);
+}
+
 /// One of each, with the code and the status it goes with.
 fn reasons() -> Vec<(Reason, i32, u16)> {
     let text = String::new;

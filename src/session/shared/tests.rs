@@ -310,7 +310,7 @@ fn answer_that_cannot_pass_is_an_error_to_its_owner() {
     assert_eq!(desk.shared.hear_refused(Kind::Request, b"1", reason.clone()), None);
     assert_eq!(desk.shared.hear_refused(Kind::Response, b"\"1\"", reason.clone()), None);
     let (to, reply) = desk.shared.hear_refused(Kind::Response, b"1", reason.clone()).expect("somebody waits");
-    assert_eq!((to, &json(&reply)["id"]), (a, &"x".into()));
+    assert_eq!((to, &json(&reply)["id"], &json(&reply)["error"]["code"]), (a, &"x".into(), &(-32603).into()));
     assert_eq!(desk.shared.hear_refused(Kind::Response, b"1", reason), None);
     assert_eq!(desk.shared.in_flight(), 0);
 }
