@@ -4,8 +4,9 @@ use crate::{
     session::{Reason, StreamKey},
     telemetry::metrics::{
         Metrics,
-        labels::{Blame, ErrorReason},
+        labels::{Blame, ErrorReason, TimeoutOf},
     },
+    transport::http::{SendError, client::Waited},
 };
 
 /// Counts an error that we give somebody for `reason`. `of` is whose message it is about: it is to blame, unless the
@@ -14,6 +15,15 @@ use crate::{
 pub(super) fn count_error(metrics: &Metrics, reason: &Reason, of: StreamKey) {
     let about = if of == StreamKey::UPSTREAM { Blame::Upstream } else { Blame::Downstream };
     metrics.errors.add((blame(reason).unwrap_or(about), reason.into()), 1);
+}
+
+/// Counts what was waited for in vain, if that is why a server over HTTP gave no answer.
+#[cold]
+pub(super) fn count_unsent(metrics: &Metrics, error: &SendError) {
+    if let SendError::Timeout { waited, .. } = error {
+        let what = if *waited == Waited::Answer { TimeoutOf::Response } else { TimeoutOf::Connect };
+        metrics.timeouts.add((what,), 1);
+    }
 }
 
 /// Who is to blame, where the reason alone tells.

@@ -75,7 +75,7 @@ use crate::{
     session::{Counts, Reason, Reply, Session, StreamKey, Timeout, dialed::Dialed},
     telemetry::metrics::{
         Flow,
-        labels::{Link, SessionEnd, To},
+        labels::{Link, SessionEnd, TimeoutOf, To},
     },
     transport::{
         Reader, Writer,
@@ -417,6 +417,7 @@ impl Dial {
                 let what = "answering after the end of the client's input".into();
                 let timeout = Timeout { what, after: self.options.drain.unwrap_or_default() };
                 tracing::warn!("the drain deadline has passed with requests unanswered");
+                self.options.resources.metrics.timeouts.add((TimeoutOf::Drain,), 1);
                 self.orphans += self.give_up(&Reason::Timeout(timeout), now);
             }
         }

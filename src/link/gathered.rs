@@ -30,6 +30,11 @@ impl Gathered {
         self.first.len() + self.joined.len()
     }
 
+    /// Whether it came in several pieces, which were copied.
+    pub(super) fn is_joined(&self) -> bool {
+        !self.joined.is_empty()
+    }
+
     /// Adds `piece` once there is room for it; it is empty then. `most` is how long the message becomes, if that was
     /// told. Must not become longer than the maximum.
     pub(super) fn poll_push(

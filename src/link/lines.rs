@@ -28,7 +28,7 @@ use crate::{
     resources::Resources,
     session::{Reason, Session, StreamKey},
     supervise::{Command, keeper::Keeper, ladder::Times},
-    telemetry::ServerLines,
+    telemetry::{ServerLines, metrics::labels::TimeoutOf},
     transport::{
         connection::{Connection, Target},
         http::Client,
@@ -241,7 +241,10 @@ impl Parts {
                 let url = command.program.to_string_lossy().into_owned();
                 return failed(Reason::ServerUnreachable { what: error.to_string(), url });
             }
-            Err(_) => return failed(parting::not_started(limit)),
+            Err(_) => {
+                self.options.resources.metrics.timeouts.add((TimeoutOf::ChildStart,), 1);
+                return failed(parting::not_started(limit));
+            }
         };
         tracing::info!(pid = %child.id, "server started");
         let LinesOptions { limits, max_pending, shutdown, resources, waits, .. } = self.options.clone();

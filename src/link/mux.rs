@@ -20,6 +20,7 @@ mod host;
 mod hosts;
 mod lanes;
 mod meter;
+mod order;
 mod owning;
 mod pieces;
 mod sharing;
@@ -40,8 +41,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     book::Book,
-    host::{Chair, Host, Order},
+    host::{Chair, Host},
     hosts::{Hosts, NoPlace},
+    order::Order,
     owning::Owning,
     sharing::Sharing,
 };

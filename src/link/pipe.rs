@@ -41,7 +41,7 @@ use crate::{
     session::{Action, Message, Reason, Reply, Session, StreamKey},
     telemetry::metrics::{
         Flow, Metrics,
-        labels::{Link, To},
+        labels::{Link, TimeoutOf, To},
     },
     transport::{Reader, Writer},
     verify::Verify,
@@ -139,6 +139,13 @@ impl Pipe {
         self.up.log = MessageLog::counted(Flow::new(metrics, link, To::Client));
         self.metrics = Some(metrics.clone());
         self
+    }
+
+    /// Counts that `what` took too long.
+    pub(super) fn count_timeout(&self, what: TimeoutOf) {
+        if let Some(metrics) = &self.metrics {
+            metrics.timeouts.add((what,), 1);
+        }
     }
 
     /// The pipe, with what leaves held against what came in, counted as going over `link`.

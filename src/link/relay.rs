@@ -33,7 +33,10 @@ use shadowcat_codecs::Limits;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
-use super::{counting::count_error, server_timing};
+use super::{
+    counting::{count_error, count_unsent},
+    server_timing,
+};
 use crate::{
     clock,
     resources::Resources,
@@ -41,7 +44,7 @@ use crate::{
     telemetry::{
         metrics::{
             Metrics,
-            labels::{Link, MessageKind, TimeoutOf, To},
+            labels::{Link, MessageKind, To},
         },
         trace::Traced,
     },
@@ -303,10 +306,7 @@ impl Relay {
     /// An answer of ours, because there is none of the upstream's.
     fn unanswered(&self, error: &SendError) -> Response {
         tracing::warn!(%error, "no answer from the server");
-        if let SendError::Timeout { waited, .. } = error {
-            let what = if *waited == Waited::Answer { TimeoutOf::Response } else { TimeoutOf::Connect };
-            self.metrics().timeouts.add((what,), 1);
-        }
+        count_unsent(self.metrics(), error);
         self.refusal(StreamKey::UPSTREAM, &super::unanswered(error))
     }
 

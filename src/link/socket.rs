@@ -25,7 +25,7 @@ use crate::{
     clock,
     resources::Resources,
     session::{Counts, Reason, Session, StreamKey, Timeout},
-    telemetry::metrics::labels::Link,
+    telemetry::metrics::labels::{Link, TimeoutOf},
     transport::{Reader, Writer, connection::Connection},
 };
 
@@ -203,6 +203,7 @@ impl Running {
     fn handle_due(&mut self, pipe: &mut Pipe, now: Instant) {
         if self.drain_due.is_some_and(|due| due <= now) {
             tracing::warn!("the drain deadline has passed with requests unanswered");
+            pipe.count_timeout(TimeoutOf::Drain);
             self.drain_due = None;
             let what = "answering after the end of the client's input".into();
             self.reason = Reason::Timeout(Timeout { what, after: self.drain.unwrap_or_default() });

@@ -38,7 +38,7 @@ use crate::{
         last_words::LastWords,
         server_log::ServerLog,
     },
-    telemetry::metrics::labels::{Link, SessionEnd},
+    telemetry::metrics::labels::{Link, SessionEnd, TimeoutOf},
     transport::{Reader, Writer},
 };
 
@@ -284,6 +284,7 @@ impl Running {
     async fn handle_due(&mut self, pipe: &mut Pipe, carer: &mut Carer<'_>, now: Instant) -> io::Result<()> {
         if self.drain_due.is_some_and(|due| due <= now) {
             tracing::warn!("the drain deadline has passed with requests unanswered");
+            pipe.count_timeout(TimeoutOf::Drain);
             self.drain_due = None;
             self.ladder.start(now);
         }
@@ -326,6 +327,7 @@ impl Running {
     fn give_up(&mut self, pipe: &mut Pipe, now: Instant) {
         let limit = self.start_timeout;
         tracing::error!(pid = %self.child, ?limit, "the server does not answer initialize; it is ended");
+        pipe.count_timeout(TimeoutOf::ChildStart);
         self.orphans += pipe.answer_orphans(StreamKey::UPSTREAM, &parting::mute(limit, &self.words));
         pipe.abandon(StreamKey::UPSTREAM);
         self.end_child(pipe, now, Cause::Mute(limit));

@@ -302,10 +302,12 @@ impl Owned {
     }
 
     /// The session is over: the client deleted it, it was idle, or the child is gone. Each request that waits
-    /// gets an error with its own id, and every stream ends.
-    pub fn end(&mut self, reason: &Reason) {
+    /// gets an error with its own id, and every stream ends. Returns how many those were.
+    pub fn end(&mut self, reason: &Reason) -> usize {
         self.phase = Phase::Ended;
+        let mut told = 0;
         for (id, request) in self.asked.take_all() {
+            told += 1;
             let reply = Reply::new(id, reason.clone());
             self.deliver_answer(request.stream, written(&reply), None);
         }
@@ -317,6 +319,7 @@ impl Owned {
         }
         self.questions.clear();
         self.replay.clear();
+        told
     }
 
     /// Time has passed: requests of the child that were held back for too long get their error.

@@ -104,7 +104,7 @@ families! {
     copied: Counter<(CopyReason,)> = "shadowcat_copied_bytes_total",
     /// Copies of bytes that could have stayed where they are, by why they did not.
     copies: Counter<(CopyReason,)> = "shadowcat_copies_total",
-    /// Frames kept back because they are no messages.
+    /// Frames that are no messages. They are kept back, but by HTTP in front of HTTP, which may pass them on.
     noise: Counter<(Link, To)> = "shadowcat_noise_frames_total",
     /// Answers that came when nobody waited for them any more.
     late_answers: Counter<(Link,)> = "shadowcat_late_answers_total",
@@ -274,6 +274,12 @@ impl Flow {
     /// One frame that is kept back.
     pub fn noise(&self) {
         self.metrics.noise.add((self.link, self.to), 1);
+    }
+
+    /// An answer that nobody waits for.
+    #[cold]
+    pub fn late(&self) {
+        self.metrics.late_answers.add((self.link,), 1);
     }
 
     /// An answer to a request that came by this long ago.

@@ -48,7 +48,11 @@ pub(super) enum Step {
     /// An event is longer than the limit, and is skipped.
     Skipped(FrameError),
     /// The whole of a body that is no event stream. Nothing follows.
-    Whole(Bytes),
+    Whole {
+        body: Bytes,
+        /// Whether it came in pieces.
+        is_joined: bool,
+    },
     /// Nothing follows.
     Ended(End),
 }
@@ -123,7 +127,10 @@ impl Answer {
                 let last_id = decoder.last_id().filter(|id| !id.is_empty()).map(Box::from);
                 Step::Ended(End { broken, last_id, retry: decoder.retry(), ..End::default() })
             }
-            Read::Whole { gathered, .. } if broken.is_none() => Step::Whole(gathered.take()),
+            Read::Whole { gathered, .. } if broken.is_none() => {
+                let is_joined = gathered.is_joined();
+                Step::Whole { body: gathered.take(), is_joined }
+            }
             Read::Whole { .. } => Step::Ended(End { broken, ..End::default() }),
         }
     }

@@ -17,11 +17,14 @@ use super::{
     posted::{Key, Posted, Purpose},
     two_endpoints::Mode,
 };
-use crate::link::no_room;
-use crate::session::{
-    Action, Message, Reason, RequestId, StreamKey, dialed,
-    revision::Era,
-    tools::{Fault, Invalid},
+use crate::{
+    link::no_room,
+    session::{
+        Action, Message, Reason, RequestId, StreamKey, dialed,
+        revision::Era,
+        tools::{Fault, Invalid},
+    },
+    telemetry::metrics::labels::CopyReason,
 };
 
 impl Dial {
@@ -30,7 +33,12 @@ impl Dial {
         match step {
             Step::Events(batch) => self.deliver_events(key, &batch),
             Step::Skipped(error) => self.note_skipped(key, error),
-            Step::Whole(bytes) => self.handle_whole(key, bytes),
+            Step::Whole { body, is_joined } => {
+                if is_joined {
+                    self.options.resources.metrics.copied(CopyReason::AnswerJoin, body.len());
+                }
+                self.handle_whole(key, body);
+            }
             Step::Ended(end) => self.handle_end(key, end),
         }
     }
@@ -78,6 +86,7 @@ impl Dial {
         let Some(mut envelope) = self.parsed(key, &frame) else { return };
         // A server that reads and rewrites ids may spell them anew; then the client's spelling is restored.
         if let Some(copy) = self.respelled(key, &envelope, &frame) {
+            self.options.resources.metrics.copied(CopyReason::Respell, copy.len());
             frame = copy;
             // That is what may change; the rest of it is as it was.
             seen = verify.seen(&frame);

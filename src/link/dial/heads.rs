@@ -12,7 +12,7 @@ use super::{
     two_endpoints::Mode,
 };
 use crate::{
-    link::unanswered,
+    link::{counting::count_unsent, unanswered},
     session::{Reason, dialed::locate::locate, mirror::MCP_SESSION_ID, revision::Era},
     transport::http::{Body, Incoming, SendError, client::Waited},
 };
@@ -58,6 +58,7 @@ impl Dial {
     }
 
     fn handle_unsent(&mut self, key: Key, purpose: Purpose, error: &SendError) {
+        count_unsent(&self.options.resources.metrics, error);
         let what = error.cause();
         let is_unsent =
             matches!(error, SendError::Connect { .. } | SendError::Timeout { waited: Waited::Connection, .. });

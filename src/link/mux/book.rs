@@ -121,7 +121,9 @@ impl Book {
         match self {
             Self::Shared(Some(sharing)) => sharing.retire(),
             Self::Shared(None) => {}
-            Self::Owned(owning) => owning.end(&Reason::SessionEnded, effects),
+            Self::Owned(owning) => {
+                owning.end(&Reason::SessionEnded, effects);
+            }
         }
     }
 
@@ -134,13 +136,14 @@ impl Book {
         }
     }
 
-    /// The child is gone: everybody who waits is told why.
-    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
+    /// The child is gone: everybody who waits is told why. Returns how many are told by a message whose effect does not say that it is an error of ours.
+    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
         match self {
             Self::Shared(sharing) => {
                 if let Some(sharing) = sharing.take() {
                     sharing.end(reason, effects);
                 }
+                0
             }
             Self::Owned(owning) => owning.end(reason, effects),
         }

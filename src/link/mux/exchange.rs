@@ -22,9 +22,9 @@ use tracing::Instrument as _;
 use super::{
     ChildSharing, Client, Mux,
     child_io::elements_copy,
-    host::{Order, Post},
     hosts::Way,
     lanes::{Opening, Seat},
+    order::{Order, Post},
     sharing::reply_to,
 };
 use crate::{
@@ -37,7 +37,10 @@ use crate::{
         revision::{Class, Era, Facts, classify},
     },
     telemetry::{
-        metrics::{Metrics, labels::CopyReason},
+        metrics::{
+            Metrics,
+            labels::{CopyReason, Link, To},
+        },
         trace::{Traced, shown},
     },
     transport::http::{Body, BodyError, Peer, Request, RequestBody, Response, body::Queue},
@@ -257,7 +260,8 @@ impl Mux {
         let line = LineEncoder::new(LineEnds::BlankAlways).encode(Frame::new(body));
         let frame = line.map_err(|error| invalid(error.to_string(), 0))?.into_frame();
         let mut parser = EnvelopeParser::new(limits);
-        let envelope = parser.parse(&frame).map_err(|error| match error.is_syntax() {
+        let parsed = parser.parse(&frame).inspect_err(|_| metrics.noise.add((Link::Mux, To::Server), 1));
+        let envelope = parsed.map_err(|error| match error.is_syntax() {
             true => invalid(error.to_string(), error.at() as u64),
             false => Reply::without_id(Reason::Refused { what: error.to_string() }),
         })?;

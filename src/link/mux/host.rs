@@ -12,15 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use shadowcat_codecs::envelope::{BatchElement, Envelope};
+use http::{HeaderValue, StatusCode};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 
 use super::{
     Client, Parts,
@@ -30,6 +27,7 @@ use super::{
     hosts::Place,
     lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
     meter::Meter,
+    order::{Order, Post},
 };
 use crate::{
     budget::Allowance,
@@ -45,32 +43,9 @@ use crate::{
     supervise::{ChildId, ExitStatus, ladder::Ladder, last_words::LastWords, server_log::ServerLog},
     telemetry::metrics::{
         OpenSession,
-        labels::{Link, SessionEnd, To},
+        labels::{Link, SessionEnd, TimeoutOf, To},
     },
 };
-
-/// What an exchange asks of a child's task.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Take this message.
-    Post(Box<Post>),
-    /// Send what belongs on a listening stream here; after this event, if the client says which it saw last.
-    Listen { last_event_id: Option<HeaderValue>, seat: Seat },
-}
-
-/// A message a client posted.
-#[derive(Debug)]
-pub(super) struct Post {
-    pub(super) frame: Bytes,
-    pub(super) envelope: Envelope,
-    pub(super) elements: Vec<BatchElement>,
-    pub(super) headers: HeaderMap,
-    /// When all of it was here.
-    pub(super) arrived: Instant,
-    pub(super) seat: Seat,
-    /// Where it is said what becomes of it.
-    pub(super) span: Span,
-}
 
 /// The task's state.
 pub(super) struct Host {
@@ -168,7 +143,10 @@ impl Host {
                 let url = self.parts.command.program.to_string_lossy().into_owned();
                 return self.fail(Reason::ServerUnreachable { what: error.to_string(), url }).await;
             }
-            Err(_) => return self.fail(parting::not_started(timeout)).await,
+            Err(_) => {
+                self.meter.metrics().timeouts.add((TimeoutOf::ChildStart,), 1);
+                return self.fail(parting::not_started(timeout)).await;
+            }
         };
         self.parts.health.started();
         let _counted = self.meter.metrics().child();
@@ -285,13 +263,13 @@ impl Host {
     async fn refuse_rest(mut self, reason: Reason) {
         self.orders.close();
         while let Some(order) = self.orders.recv().await {
-            refuse(order, reason.clone());
+            order.refuse(reason.clone());
         }
     }
 
     fn handle_order(&mut self, order: Order) {
         if self.ladder.is_started() {
-            return refuse(order, self.book.too_late());
+            return order.refuse(self.book.too_late());
         }
         let now = now();
         match order {
@@ -377,6 +355,7 @@ impl Host {
         if self.book.is_idle(now) && (self.orders.is_empty() || child.io.is_backed_up()) {
             tracing::info!(pid = %child.id, "the server was without a client for too long");
             self.note_end(SessionEnd::Idle);
+            self.meter.metrics().timeouts.add((TimeoutOf::SessionIdle,), 1);
             self.book.retire(&mut self.effects);
         }
     }
@@ -402,7 +381,8 @@ impl Host {
         if self.book.start_due().is_some_and(|due| due <= now) {
             let limit = self.parts.options.start_timeout;
             tracing::error!(pid = %child.id, ?limit, "the server does not answer initialize; it is ended");
-            self.book.end(&parting::mute(limit, &child.words), &mut self.effects);
+            self.meter.metrics().timeouts.add((TimeoutOf::ChildStart,), 1);
+            self.end_book(&parting::mute(limit, &child.words));
         }
         if [self.lanes.due(), self.book.due()].into_iter().flatten().any(|due| due <= now) {
             self.look_around(child, now);
@@ -509,10 +489,16 @@ impl Host {
         self.ladder.hurry(now());
     }
 
+    fn end_book(&mut self, reason: &Reason) {
+        for _ in 0..self.book.end(reason, &mut self.effects) {
+            count_error(self.meter.metrics(), reason, StreamKey::UPSTREAM);
+        }
+    }
+
     /// The child will say no more: answers whoever still waits.
     fn settle(&mut self, child: &mut Running) {
         let reason = parting::exited(child.status, &child.words);
-        self.book.end(&reason, &mut self.effects);
+        self.end_book(&reason);
         let now = now();
         for effect in std::mem::take(&mut self.effects) {
             self.act_on(effect, child, now);
@@ -573,19 +559,6 @@ impl Chair {
         match self {
             Self::Shared(place) => place.not_before(),
             Self::Session(_) => None,
-        }
-    }
-}
-
-/// Refuses an order. Whoever left needs no answer.
-fn refuse(order: Order, reason: Reason) {
-    match order {
-        Order::Post(post) => {
-            let reply = super::sharing::reply_to(&post.frame, &post.envelope, reason);
-            let _ = post.seat.answer.send(Opening::Refused(reply));
-        }
-        Order::Listen { seat, .. } => {
-            let _ = seat.answer.send(Opening::Refused(Reply::without_id(reason)));
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::host::Order;
+use super::order::Order;
 use crate::session::{
     Reason,
     restart::{Crashes, FORGIVEN, Restart},

@@ -17,6 +17,7 @@ use crate::session::{
     mirror::MCP_PROTOCOL_VERSION,
     owned::{Delivery, Dialect, Output, Owned, OwnedLimits, Phase, Posted},
     replay::{EventId, ResumeError},
+    shared::Dropped,
 };
 
 /// One client's session.
@@ -33,6 +34,8 @@ pub(super) struct Owning {
     events: Option<StreamKey>,
     /// For HTTP+SSE: the URI in the first event, where clients post (Rule L2).
     endpoint: Option<String>,
+    /// The late answers that were told of.
+    late: u64,
 }
 
 impl Owning {
@@ -41,7 +44,7 @@ impl Owning {
         let (max_pending, idle) = (options.max_pending, options.session_idle);
         let limits = OwnedLimits { max_pending, idle, ..OwnedLimits::default() };
         let (owned, start_timeout) = (Owned::new(dialect, limits, now), options.start_timeout);
-        Self { owned, dialect, idle, start_timeout, first: None, events: None, endpoint }
+        Self { owned, dialect, idle, start_timeout, first: None, events: None, endpoint, late: 0 }
     }
 
     /// The client posted a message. `Ok` says whether an answer will come.
@@ -139,11 +142,11 @@ impl Owning {
         self.take_heard(effects);
     }
 
-    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
-        if self.owned.phase() != Phase::Ended {
-            self.owned.end(reason);
-        }
+    /// The session is over: who waits is told why. Returns how many those are.
+    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
+        let told = if self.owned.phase() == Phase::Ended { 0 } else { self.owned.end(reason) };
         self.take(effects);
+        told
     }
 
     /// Whether the session has ended, or never began: without a session, `initialize` cannot be asked again.
@@ -167,6 +170,7 @@ impl Owning {
                 Output::Close { connection } => Effect::Close(connection),
             });
         }
+        self.note_late(effects);
     }
 
     /// As [`take`](Self::take), where nothing of the client goes to the child.
@@ -178,6 +182,14 @@ impl Owning {
                 Output::Close { connection } => Effect::Close(connection),
             });
         }
+        self.note_late(effects);
+    }
+
+    /// Says which answers came when nobody waited for them any more.
+    fn note_late(&mut self, effects: &mut Vec<Effect>) {
+        let late = self.owned.counts().late;
+        effects.extend((self.late..late).map(|_| Effect::Dropped(Dropped::Late)));
+        self.late = late;
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use shadowcat_codecs::{Span as Place, envelope::Kind};
+use shadowcat_codecs::{
+    Span as Place,
+    envelope::{Envelope, IdClass, Kind},
+};
 use tracing::Span;
 
 use crate::{
@@ -57,8 +60,10 @@ impl MessageLog {
         let Action::Forward { after, .. } = action else { return };
         if let Some(flow) = &mut self.flow {
             flow.message(message.envelope.kind().into(), message.frame.len());
-            if let Some(after) = after {
-                flow.answered(*after);
+            match after {
+                Some(after) => flow.answered(*after),
+                None if is_answer(message.envelope) => flow.late(),
+                None => {}
             }
         }
         if tracing::enabled!(tracing::Level::DEBUG) {
@@ -91,6 +96,12 @@ impl MessageLog {
             }
         }
     }
+}
+
+/// Whether it answers something, be it that nobody waits for it any more.
+fn is_answer(envelope: &Envelope) -> bool {
+    matches!(envelope.kind(), Kind::Response | Kind::Error)
+        && matches!(envelope.id_class(), IdClass::Number | IdClass::String)
 }
 
 impl Note {

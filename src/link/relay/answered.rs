@@ -26,7 +26,7 @@ use super::{
 use crate::{
     telemetry::metrics::{
         Metrics,
-        labels::{Link, MessageKind, To},
+        labels::{CopyReason, Link, MessageKind, To},
     },
     transport::http::{Incoming, body::BodyError},
     verify::Through,
@@ -114,6 +114,7 @@ impl Messages {
                 envelope.kind().into()
             }
             Some(Err(error)) => {
+                self.metrics.noise.add((Link::Relay, To::Client), 1);
                 self.note(error, len);
                 MessageKind::Unseen
             }
@@ -168,6 +169,12 @@ impl Seen {
                 Part::End(len) => messages.finish(len as u64),
                 Part::Nothing => messages.forget(),
             }),
+        }
+    }
+
+    fn note_copy(&self, len: usize) {
+        if let Self::Json(messages) | Self::Events(messages, _) = self {
+            messages.metrics.copied(CopyReason::Gather, len);
         }
     }
 
@@ -264,7 +271,9 @@ impl Answered {
             return Some(Ok(std::mem::take(&mut self.first)));
         }
         if !self.gathered.is_empty() {
-            return Some(Ok(self.gathered.split().freeze()));
+            let gathered = self.gathered.split().freeze();
+            self.seen.note_copy(gathered.len());
+            return Some(Ok(gathered));
         }
         self.next.take()
     }

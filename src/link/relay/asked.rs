@@ -27,7 +27,7 @@ use crate::{
     telemetry::{
         metrics::{
             Metrics,
-            labels::{Link, MessageKind, To},
+            labels::{CopyReason, Link, MessageKind, To},
         },
         trace::Traced,
     },
@@ -134,6 +134,9 @@ impl Asked {
 
     fn judge(&mut self, envelope: Result<Envelope, EnvelopeError>) -> Result<(), Reason> {
         self.is_judged = true;
+        if envelope.is_err() {
+            self.metrics.noise.add((Link::Relay, To::Server), 1);
+        }
         let envelope = envelope.map_err(reason);
         let kind = envelope.as_ref().map_or(MessageKind::Unseen, |envelope| envelope.kind().into());
         let verdict = envelope.and_then(|envelope| self.compare(&envelope));
@@ -156,7 +159,11 @@ impl Asked {
             let what = format!("method, name, uri or version lies behind the first {MAX_HEAD_LEN} bytes");
             return Err(Reason::Refused { what });
         }
+        let is_joined = self.head.chunks.len() > 1;
         let head = self.head.joined();
+        if is_joined {
+            self.metrics.copied(CopyReason::HeadJoin, head.len());
+        }
         self.traced.learn(envelope.traceparent().and_then(|place| head.get(place.start()..place.end())));
         let method = envelope.method().filter(|_| envelope.kind() == Kind::Request);
         self.patience.is_asked(method.and_then(|span| text(span, &head)).as_deref());

@@ -280,6 +280,14 @@ label! {
     CopyReason: "reason" {
         /// A request's body came in pieces, and has to be one line.
         RequestJoin => "request_join",
+        /// An answer's body came in pieces, and has to be one line.
+        AnswerJoin => "answer_join",
+        /// The beginning of a request that passes came in pieces, and is read for what headers have to say.
+        HeadJoin => "head_join",
+        /// Small pieces of an answer that passes leave in one write.
+        Gather => "gather",
+        /// An answer's id was spelled anew, and gets the spelling of its request back.
+        Respell => "respell",
     }
 }
 

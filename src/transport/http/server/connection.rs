@@ -21,7 +21,7 @@ use super::{
     patience::{Patient, Phase, READ_LEN, REQUEST_TIMEOUT},
     stream::Stream,
 };
-use crate::{budget::Allowance, clock};
+use crate::{budget::Allowance, clock, telemetry::metrics::labels::TimeoutOf};
 
 /// What a connection is to know.
 #[derive(Debug, Clone)]
@@ -114,6 +114,7 @@ async fn open(stream: Stream, config: &Config) -> io::Result<Opened> {
         if !ahead.is_empty() {
             timeout_at(clock::now() + COURTESY, stream.write_all(REQUEST_TIMEOUT)).await.unwrap_or(Ok(()))?;
         }
+        config.resources.metrics.timeouts.add((TimeoutOf::Header,), 1);
         return Err(too_late("the request's headers took too long"));
     };
     Ok(Opened { protocol: protocol?, stream, ahead, deadline })

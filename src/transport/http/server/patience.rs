@@ -30,6 +30,7 @@ use super::{Config, connection::MAX_BUFFER_LEN, stream::Stream};
 use crate::{
     budget::{Budget, Charge},
     clock,
+    telemetry::metrics::{Metrics, labels::TimeoutOf},
 };
 
 /// A connection that is not waited for without a bound.
@@ -50,6 +51,7 @@ pub(super) struct Patient {
     idle_timeout: Duration,
     write_timeout: Duration,
     head: HeadRoom,
+    metrics: Metrics,
 }
 
 /// What a request's head takes while it is not complete. One of ordinary length is part of what a connection has in any
@@ -110,6 +112,7 @@ impl Patient {
             idle_timeout: config.idle_timeout,
             write_timeout: config.write_timeout,
             head: HeadRoom { budget: config.resources.budget.clone(), len: 0, charge: None },
+            metrics: config.resources.metrics.clone(),
         }
     }
 
@@ -133,6 +136,9 @@ impl Patient {
             return Poll::Pending;
         }
         ready!(self.deadline.as_mut().poll(cx));
+        if phase == HEAD {
+            self.metrics.timeouts.add((TimeoutOf::Header,), 1);
+        }
         if phase == HEAD && self.stalled.is_none() {
             // A courtesy, tried once. Nothing of ours is on its way that it could cut in two.
             let _ = Pin::new(self.stream.get_mut()).poll_write(cx, REQUEST_TIMEOUT);
@@ -151,6 +157,7 @@ impl Patient {
         let due = clock::now() + self.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(due)));
         ready!(stalled.as_mut().poll(cx));
+        self.metrics.timeouts.add((TimeoutOf::Write,), 1);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")))
     }
 }

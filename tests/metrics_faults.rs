@@ -1,0 +1,178 @@
+//! What the counters say of what goes wrong, over each link of the real program: errors given, answers that come too
+//! late, frames that are no messages, waits that end, copies.
+
+#![cfg(target_os = "linux")]
+#![cfg(test)]
+
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/client.rs"]
+mod client;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/exposition.rs"]
+mod exposition;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/mux.rs"]
+mod mux;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/session.rs"]
+mod support;
+#[path = "support/temp.rs"]
+mod temp;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/upstream.rs"]
+mod upstream;
+
+use std::net::SocketAddr;
+
+use client::{Pending, Request};
+use exposition::Scrape;
+use mux::{Mux, ask};
+use rustix::process::Signal;
+use support::{Launch, Session};
+use upstream::Upstream;
+
+/// Where a proxy shows its counters, by the line it says it in.
+fn shown_at(session: &mut Session) -> SocketAddr {
+    let line = session.stderr.line();
+    let address = line.strip_prefix("metrics at http://").and_then(|rest| rest.strip_suffix("/metrics"));
+    address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+}
+
+fn request(id: usize) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#)
+}
+
+fn result(id: usize) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)
+}
+
+/// Asserts what families have counted, and that they have counted nothing else.
+#[track_caller]
+fn assert_counted(address: SocketAddr, families: &[(&str, &[(&str, f64)])]) {
+    let scrape = Scrape::of(address, "/metrics");
+    for (family, expected) in families {
+        let name = format!("shadowcat_{family}_total");
+        let expected: Vec<_> = expected.iter().map(|(labels, count)| (format!("{name}{{{labels}}}"), *count)).collect();
+        assert_eq!(scrape.since(&Scrape::default(), &name), expected);
+    }
+}
+
+#[test]
+fn pipe_counts_errors_by_who_is_to_blame_and_answers_that_nobody_waits_for() {
+    // Answers what nobody asked, then says what is too long to pass, then only reads.
+    let script = format!(
+        r#"read -r first; echo '{}'; printf '{{"jsonrpc":"2.0","id":1,"result":"%070000d"}}\n' 0
+        while read -r line; do :; done"#,
+        result(7)
+    );
+    let options = ["--metrics", "0", "--log-level", "off", "--max-frame-len", "64KiB", "--max-pending", "1"];
+    let mut session = Session::of_script(&options, &script);
+    let address = shown_at(&mut session);
+    session.send(request(1) + "\n");
+    assert_eq!(session.stdout.line(), result(7));
+    assert!(session.stdout.line().contains("message_too_large"));
+    session.send(request(2) + "\n" + &request(3) + "\n");
+    assert!(session.stdout.line().contains("too_many_pending"));
+    session.send(request(4).replace("\"t\"", &format!("\"{}\"", "t".repeat(70_000))) + "\n");
+    assert!(session.stdout.line().contains("message_too_large"));
+    let errors = [
+        ("blame=\"downstream\",reason=\"message_too_large\"", 1.0),
+        ("blame=\"upstream\",reason=\"message_too_large\"", 1.0),
+        ("blame=\"us\",reason=\"too_many_pending\"", 1.0),
+    ];
+    assert_counted(address, &[("errors", &errors), ("late_answers", &[("link=\"pipe\"", 1.0)]), ("timeouts", &[])]);
+    session.signal(Signal::TERM);
+    session.wait();
+}
+
+#[test]
+fn dial_counts_errors_late_answers_copies_and_waits() {
+    let upstream = Upstream::start();
+    let options = ["proxy", "--metrics", "0", "--log-level", "off", "--response-timeout", "1s", &upstream.url];
+    let mut session = Launch::new(options).start();
+    let address = shown_at(&mut session);
+    session.send(request(1) + "\n");
+    upstream.post().answer(500, "", "");
+    assert!(session.stdout.line().contains("upstream_status"));
+    session.send(request(2) + "\n");
+    let mut events = upstream.post().events();
+    events.message(&result(77));
+    events.message("no json");
+    events.message(&result(2));
+    events.end();
+    assert_eq!([session.stdout.line(), session.stdout.line()], [result(77), result(2)]);
+    session.send(request(3) + "\n");
+    let long = result(3).replace("{}", &format!("\"{}\"", "x".repeat(200_000)));
+    upstream.post().chunked_json(&long);
+    assert_eq!(session.stdout.line(), long);
+    session.send(request(4) + "\n");
+    let unanswered = upstream.post();
+    assert!(session.stdout.line().contains("\"timeout\""));
+    let errors =
+        [("blame=\"upstream\",reason=\"timeout\"", 1.0), ("blame=\"upstream\",reason=\"upstream_status\"", 1.0)];
+    assert_counted(
+        address,
+        &[
+            ("errors", &errors),
+            ("late_answers", &[("link=\"dial\"", 1.0)]),
+            ("noise_frames", &[("link=\"dial\",to=\"client\"", 1.0)]),
+            ("timeouts", &[("what=\"response\"", 1.0)]),
+            ("copies", &[("reason=\"answer_join\"", 1.0)]),
+        ],
+    );
+    drop(unanswered);
+    session.end();
+}
+
+#[test]
+fn relay_counts_what_is_no_message() {
+    let upstream = Upstream::start();
+    let mut session = Launch::new(["proxy", "--listen", "0", "--metrics", "/metrics", &upstream.url]).start();
+    let line = session.stderr.line();
+    let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix("/mcp")).unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let asked = Request::post("no json").begin(address);
+    upstream.post().json("{\"neither\"");
+    assert_eq!(asked.response().text(), "{\"neither\"");
+    let scrape = Scrape::of(address, "/metrics");
+    assert_eq!(
+        scrape.since(&Scrape::default(), "shadowcat_noise_frames_total"),
+        [
+            ("shadowcat_noise_frames_total{link=\"relay\",to=\"client\"}".to_owned(), 1.0),
+            ("shadowcat_noise_frames_total{link=\"relay\",to=\"server\"}".to_owned(), 1.0)
+        ]
+    );
+    session.signal(Signal::TERM);
+}
+
+#[test]
+fn mux_counts_noise_and_a_child_that_does_not_begin() {
+    let mux = Mux::with_env(&["--metrics", "/metrics", "--start-timeout", "200ms"], &["FIXTURE_MUTE=1"]);
+    assert_eq!(mux.send(&Request::post("{")).status, 400);
+    let initialize = ask("1", "initialize", r#""protocolVersion":"2025-11-25","capabilities":{}"#).legacy_body();
+    let refused = mux.send(&Request::post(initialize));
+    assert!(refused.text().contains("\"timeout\""));
+    assert_counted(
+        mux.address,
+        &[
+            (
+                "errors",
+                &[
+                    ("blame=\"downstream\",reason=\"invalid_json\"", 1.0),
+                    ("blame=\"upstream\",reason=\"timeout\"", 1.0),
+                ],
+            ),
+            ("noise_frames", &[("link=\"mux\",to=\"server\"", 1.0)]),
+            ("timeouts", &[("what=\"child_start\"", 1.0)]),
+        ],
+    );
+}
+
+#[test]
+fn listener_counts_clients_that_do_not_finish_a_head() {
+    let mux = Mux::start(&["--metrics", "/metrics", "--header-timeout", "200ms"]);
+    let mut client = Pending::connect(mux.address);
+    client.write(b"POST /mcp HTTP/1.1\r\nHost: ");
+    assert_eq!(client.response().status, 408);
+    assert_counted(mux.address, &[("timeouts", &[("what=\"header\"", 1.0)]), ("errors", &[])]);
+}
