@@ -125,6 +125,23 @@ fn dial_counts_errors_late_answers_copies_and_waits() {
 }
 
 #[test]
+fn relay_counts_streams_that_fall_silent() {
+    let upstream = Upstream::start();
+    let options = ["proxy", "--listen", "0", "--metrics", "/metrics", "--sse-read-timeout", "200ms", &upstream.url];
+    let mut session = Launch::new(options).start();
+    let line = session.stderr.line();
+    let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix("/mcp")).unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let asked = Request::post(request(1)).begin(address);
+    let silent = upstream.post().events();
+    // The answer is broken off.
+    let _ = asked.try_response().map(|mut response| response.read_all());
+    assert_counted(address, &[("timeouts", &[("what=\"event_read\"", 1.0)])]);
+    drop(silent);
+    session.signal(Signal::TERM);
+}
+
+#[test]
 fn relay_counts_what_is_no_message() {
     let upstream = Upstream::start();
     let mut session = Launch::new(["proxy", "--listen", "0", "--metrics", "/metrics", &upstream.url]).start();

@@ -24,7 +24,7 @@ use crate::{
         revision::Era,
         tools::{Fault, Invalid},
     },
-    telemetry::metrics::labels::CopyReason,
+    telemetry::metrics::labels::{CopyReason, TimeoutOf},
 };
 
 impl Dial {
@@ -231,6 +231,9 @@ impl Dial {
 
     /// A body has ended, with or without what was awaited.
     fn handle_end(&mut self, key: Key, end: End) {
+        if end.timeout.is_some() {
+            self.options.resources.metrics.timeouts.add((TimeoutOf::EventRead,), 1);
+        }
         let Some(posted) = self.posted.get(&key) else { return };
         let what = end.broken.clone().unwrap_or_else(|| "it ended".to_owned());
         match posted.purpose {

@@ -80,16 +80,17 @@ impl Pipe {
     fn handle_time(&mut self, now: Instant) -> Option<Overdue> {
         while let Some(expired) = self.session.poll_expired(now) {
             tracing::warn!(id = ?expired.id, "a request was not answered in time");
-            if let Some(metrics) = &self.metrics {
-                metrics.timeouts.add((TimeoutOf::Response,), 1);
-            }
+            self.count_timeout(TimeoutOf::Response);
             self.push_reply(StreamKey::UPSTREAM, StreamKey::DOWNSTREAM, &expired.reply);
             if let Some(cancel) = expired.cancel {
                 // Bounded by the requests that may be in flight: no more are read before this has left.
                 self.up.outbox.push_checked([cancel]);
             }
         }
-        let overdue = self.dues().into_iter().flatten().find(|(due, _)| *due <= now).map(|(_, overdue)| overdue)?;
+        let dues = self.dues().into_iter().zip([TimeoutOf::Write, TimeoutOf::Write, TimeoutOf::StdioRead]);
+        let mut overdue = dues.filter_map(|(due, what)| due.map(|(due, overdue)| (due, overdue, what)));
+        let (_, overdue, what) = overdue.find(|(due, ..)| *due <= now)?;
+        self.count_timeout(what);
         tracing::warn!(from = %overdue.whom, "{}", overdue.timeout);
         Some(overdue)
     }

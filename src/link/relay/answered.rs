@@ -26,7 +26,7 @@ use super::{
 use crate::{
     telemetry::metrics::{
         Metrics,
-        labels::{CopyReason, Link, MessageKind, To},
+        labels::{CopyReason, Link, MessageKind, TimeoutOf, To},
     },
     transport::http::{Incoming, body::BodyError},
     verify::Through,
@@ -172,6 +172,16 @@ impl Seen {
         }
     }
 
+    /// The upstream says nothing more.
+    #[cold]
+    fn note_pause(&self) {
+        match self {
+            Self::Nothing => {}
+            Self::Json(messages) => messages.metrics.timeouts.add((TimeoutOf::Response,), 1),
+            Self::Events(messages, _) => messages.metrics.timeouts.add((TimeoutOf::EventRead,), 1),
+        }
+    }
+
     fn note_copy(&self, len: usize) {
         if let Self::Json(messages) | Self::Events(messages, _) = self {
             messages.metrics.copied(CopyReason::Gather, len);
@@ -225,6 +235,7 @@ impl Answered {
         let Some(pause) = &mut self.pause else { return Poll::Pending };
         let timeout = ready!(pause.poll_overdue(cx));
         tracing::warn!("{timeout}; it is broken off");
+        self.seen.note_pause();
         self.is_ended = true;
         self.next = Some(Err(BodyError::Aborted(timeout.to_string())));
         Poll::Ready(())
