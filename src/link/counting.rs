@@ -52,6 +52,7 @@ fn blame(reason: &Reason) -> Option<Blame> {
         | Reason::UnsupportedVersion { .. } => Blame::Downstream,
         Reason::InvalidTool { .. }
         | Reason::ServerExited { .. }
+        | Reason::RestartFailed { .. }
         | Reason::ServerUnreachable { .. }
         | Reason::StartTimeout { .. }
         | Reason::StreamEnded
@@ -84,6 +85,7 @@ impl From<&Reason> for ErrorReason {
             Reason::Refused { .. } | Reason::AnswerRefused { .. } => Self::Refused,
             Reason::IdTooLong { .. } => Self::IdTooLong,
             Reason::ServerExited { .. } => Self::ServerExited,
+            Reason::RestartFailed { .. } => Self::RestartFailed,
             Reason::ServerUnreachable { .. } => Self::ServerUnreachable,
             Reason::SessionNotFound => Self::SessionNotFound,
             Reason::SessionRequired => Self::SessionRequired,

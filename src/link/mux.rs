@@ -23,6 +23,7 @@ mod meter;
 mod order;
 mod owning;
 mod pieces;
+mod running;
 mod sharing;
 
 use std::{

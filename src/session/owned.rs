@@ -30,6 +30,7 @@
 //! [`listen`]: Owned::listen
 //! [`closed`]: Owned::closed
 
+mod again;
 mod asked;
 mod hear;
 mod hold;
@@ -43,7 +44,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use self::{asked::Asked, hold::Hold, questions::Questions};
+use self::{again::Handshake, asked::Asked, hold::Hold, questions::Questions};
 use super::{
     Reason, Reply, RequestId, StreamKey,
     replay::{EventId, Replay, ReplayLimits, ResumeError},
@@ -69,6 +70,9 @@ pub struct Owned {
     number: u64,
     seen: Instant,
     counts: OwnedCounts,
+    handshake: Handshake,
+    /// Why the session ended.
+    ended: Option<Reason>,
 }
 
 /// Which of the two legacy HTTP transports the client speaks.
@@ -114,6 +118,9 @@ pub struct OwnedLimits {
     pub idle: Duration,
     /// What is kept for resumption.
     pub replay: ReplayLimits,
+    /// Most bytes of each of the two messages that are kept to shake hands with another child. 0: none is kept, and the
+    /// session ends with its child.
+    pub max_handshake: usize,
 }
 
 /// What `link::mux` must do, in the order they are taken.
@@ -215,6 +222,8 @@ impl Owned {
             number: 0,
             seen: now,
             counts: OwnedCounts::default(),
+            handshake: Handshake::new(limits.max_handshake),
+            ended: None,
         }
     }
 
@@ -305,12 +314,8 @@ impl Owned {
     /// gets an error with its own id, and every stream ends. Returns how many those were.
     pub fn end(&mut self, reason: &Reason) -> usize {
         self.phase = Phase::Ended;
-        let mut told = 0;
-        for (id, request) in self.asked.take_all() {
-            told += 1;
-            let reply = Reply::new(id, reason.clone());
-            self.deliver_answer(request.stream, written(&reply), None);
-        }
+        self.ended.get_or_insert_with(|| reason.clone());
+        let told = self.fail_all(reason);
         for connection in self.listening.drain(..).filter_map(|listening| listening.connection) {
             self.out.push_back(Output::Close { connection });
         }
@@ -332,10 +337,16 @@ impl Owned {
         }
     }
 
-    /// Since when the child owes the answer to `initialize`.
+    /// Since when the child owes the answer to `initialize`, or another child in its place.
     #[must_use]
     pub fn initializing_since(&self) -> Option<Instant> {
-        self.initialize_at.filter(|_| self.phase == Phase::Initializing)
+        self.initialize_at.filter(|_| self.phase == Phase::Initializing).or_else(|| self.handshake.since())
+    }
+
+    /// Why the session ended, if it has.
+    #[must_use]
+    pub fn ended_by(&self) -> Option<&Reason> {
+        self.ended.as_ref()
     }
 
     /// What to do next. Take them all after every call.
@@ -400,6 +411,17 @@ impl Owned {
         }
     }
 
+    /// Each request that waits gets an error with its own id. Returns how many those were.
+    fn fail_all(&mut self, reason: &Reason) -> usize {
+        let waiting = self.asked.take_all();
+        let told = waiting.len();
+        for (id, request) in waiting {
+            let reply = Reply::new(id, reason.clone());
+            self.deliver_answer(request.stream, written(&reply), None);
+        }
+        told
+    }
+
     /// The place of what happens now in the order of everything.
     fn next_number(&mut self) -> u64 {
         self.number += 1;
@@ -426,6 +448,7 @@ impl Default for OwnedLimits {
             hold: Duration::from_secs(30),
             idle: Duration::from_secs(30 * 60),
             replay: ReplayLimits::default(),
+            max_handshake: 0,
         }
     }
 }

@@ -143,6 +143,11 @@ pub enum Reason {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         stderr: Vec<String>,
     },
+    /// The server was started again after a crash, but the session cannot go on with it.
+    RestartFailed {
+        /// Why not.
+        what: String,
+    },
     /// No connection to the server came about, or it broke before an answer began.
     ServerUnreachable {
         /// What went wrong.
@@ -337,6 +342,7 @@ impl Reason {
             Self::AnswerRefused { .. }
             | Self::AnswerTooLarge { .. }
             | Self::ServerExited { .. }
+            | Self::RestartFailed { .. }
             | Self::ServerUnreachable { .. }
             | Self::StreamEnded
             | Self::UpstreamStatus { .. } => (INTERNAL_ERROR, StatusCode::BAD_GATEWAY),
@@ -404,6 +410,7 @@ impl fmt::Display for Reason {
                 }?;
                 write_last(f, stderr)
             }
+            Self::RestartFailed { what } => write!(f, "the server crashed and was started again, but {what}"),
             Self::ServerUnreachable { what, url } => write!(f, "the server at {url} could not be reached: {what}"),
             Self::SessionNotFound => f.write_str("there is no such session, or it has ended: start with initialize"),
             Self::SessionRequired => f.write_str("the request names no session: Mcp-Session-Id is missing"),

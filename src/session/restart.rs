@@ -11,6 +11,8 @@ pub enum Restart {
     /// Those that hold no session: of MCP 2026-07-28 (Rule T10).
     #[default]
     Stateless,
+    /// Those too whose session's handshake can be said again: of the revisions before. What else they knew is lost.
+    Replay,
 }
 
 /// How often a child crashed without having lived for long in between.

@@ -90,7 +90,7 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "WHO")]
     pub(crate) child: Option<ChildName>,
 
-    /// Which children are started again after a crash, at most every 100 ms, and twice as long after each crash until one
+    /// Which children are started again after a crash, after 100 ms at most, and twice as long after each crash until one
     /// lives for a minute [default: stateless]
     #[arg(long, value_name = "WHICH")]
     pub(crate) restart: Option<RestartName>,
@@ -124,6 +124,9 @@ pub(crate) enum RestartName {
     Never,
     /// Those that hold no session (MCP 2026-07-28), when they are asked for again
     Stateless,
+    /// Those of sessions too (until 2025-11-25): the handshake is said to the next child; subscriptions, log levels and
+    /// all else the first one knew are lost. Who waited gets an error, who comes later waits
+    Replay,
 }
 
 impl From<RestartName> for Restart {
@@ -131,6 +134,7 @@ impl From<RestartName> for Restart {
         match name {
             RestartName::Never => Self::Never,
             RestartName::Stateless => Self::Stateless,
+            RestartName::Replay => Self::Replay,
         }
     }
 }

@@ -157,6 +157,44 @@ impl Book {
         }
     }
 
+    /// Whether the session can outlive its child.
+    pub(super) fn can_go_on(&self) -> bool {
+        matches!(self, Self::Owned(owning) if owning.can_go_on())
+    }
+
+    /// The child is gone, and there will be another: everybody who waits is told why. Returns how many those are.
+    pub(super) fn crash(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
+        match self {
+            Self::Shared(_) => 0,
+            Self::Owned(owning) => owning.crash(reason, effects),
+        }
+    }
+
+    /// There is another child.
+    pub(super) fn begin_again(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if let Self::Owned(owning) = self {
+            owning.begin_again(now, effects);
+        }
+    }
+
+    /// Whether there is no child that knows of the session.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Owned(owning) if owning.is_away())
+    }
+
+    /// Whether a client of the session is there.
+    pub(super) fn is_attended(&self) -> bool {
+        matches!(self, Self::Owned(owning) if owning.is_attended())
+    }
+
+    /// Why the session ended.
+    pub(super) fn ended_by(&self) -> Option<Reason> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Owned(owning) => owning.ended_by(),
+        }
+    }
+
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         match self {
             Self::Shared(sharing) => sharing.as_ref().is_some_and(|sharing| sharing.is_idle(now)),

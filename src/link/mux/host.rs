@@ -2,23 +2,25 @@
 //!
 //! Nothing else touches any of these; exchanges give orders over a bounded channel and get their answers
 //! through their [lanes](super::lanes). The task ends when the child is gone and reaped, or when nobody
-//! can ask for it any more.
+//! can ask for it any more; or it goes on with [another](again) after a crash, if so asked.
+
+mod again;
 
 use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use http::{HeaderValue, StatusCode};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::{sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::again::Again;
 use super::{
     Client, Parts,
     book::Book,
@@ -28,6 +30,7 @@ use super::{
     lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
     meter::Meter,
     order::{Order, Post},
+    running::{LINGER, Moved, Running},
 };
 use crate::{
     budget::Allowance,
@@ -40,7 +43,7 @@ use crate::{
     },
     resources::Resources,
     session::{McpSessionId, Reason, Reply, StreamKey, StreamKeys, restart::Restart, shared::Leaving},
-    supervise::{ChildId, ExitStatus, ladder::Ladder, last_words::LastWords, server_log::ServerLog},
+    supervise::{ExitStatus, ladder::Ladder, server_log::ServerLog},
     telemetry::metrics::{
         OpenSession,
         labels::{Link, SessionEnd, TimeoutOf, To},
@@ -68,6 +71,8 @@ pub(super) struct Host {
     chair: Chair,
     /// Room for what is on its way.
     allowance: Allowance,
+    /// `None`: the task ends with its child.
+    again: Option<Again>,
 }
 
 /// The task's place among its kind.
@@ -75,21 +80,6 @@ pub(super) struct Host {
 pub(super) enum Chair {
     Shared(Place<Client>),
     Session(#[expect(dead_code, reason = "held, and given back when dropped")] Place<McpSessionId>),
-}
-
-/// The child, while there is one.
-struct Running {
-    id: ChildId,
-    /// When it was started.
-    born: Instant,
-    io: ChildIo,
-    status: Option<ExitStatus>,
-    words: watch::Receiver<LastWords>,
-    said: Vec<Said>,
-    /// When to stop waiting for the end of the stdout of a child that has exited: somebody else holds it.
-    linger_due: Option<Instant>,
-    /// When to stop waiting for the exit of a child whose stdout has ended: it will answer nothing any more.
-    settle_due: Option<Instant>,
 }
 
 impl Host {
@@ -103,6 +93,7 @@ impl Host {
     ) -> Self {
         let ladder = Ladder::new(parts.options.shutdown);
         let meter = Meter::new(&parts.options.resources.metrics);
+        let again = Again::new(&chair, parts.options.restart);
         Self {
             parts,
             orders,
@@ -118,11 +109,12 @@ impl Host {
             is_hurried: false,
             chair,
             allowance,
+            again,
         }
     }
 
-    /// Starts the child and serves it to its end.
-    pub(super) async fn run(self) {
+    /// Starts the child and serves it to its end, and those that come after it.
+    pub(super) async fn run(mut self) {
         let nursery = self.parts.nursery.clone();
         let command = self.parts.command.clone();
         let timeout = self.parts.options.start_timeout;
@@ -137,7 +129,7 @@ impl Host {
             } => born,
             () = stop.cancelled() => return self.refuse_rest(Reason::SessionEnded).await,
         };
-        let born = match born {
+        let mut born = match born {
             Ok(Ok(born)) => born,
             Ok(Err(error)) => {
                 let url = self.parts.command.program.to_string_lossy().into_owned();
@@ -148,9 +140,17 @@ impl Host {
                 return self.fail(parting::not_started(timeout)).await;
             }
         };
+        let mut is_another = not_before.is_some();
+        while let Some(next) = self.live(born, is_another, &nursery).await {
+            (born, is_another) = (next, true);
+        }
+    }
+
+    /// Serves one child to its end. Returns the next, if there is one.
+    async fn live(&mut self, born: Born, is_another: bool, nursery: &Nursery) -> Option<Born> {
         self.parts.health.started();
-        let _counted = self.meter.metrics().child();
-        if not_before.is_some() {
+        let counted = self.meter.metrics().child();
+        if is_another {
             self.meter.metrics().restarts.add((), 1);
         }
         let Born { child, exit, claim } = born;
@@ -171,12 +171,14 @@ impl Host {
             linger_due: None,
             settle_due: None,
         };
-        self.serve(running, exit, log.run(), &nursery).await;
-        drop(claim);
+        self.serve(running, exit, log.run(), nursery).await;
+        drop((claim, counted));
+        self.parts.health.ended();
+        if self.can_go_on() { self.rest(nursery).await } else { None }
     }
 
     async fn serve(
-        mut self,
+        &mut self,
         mut child: Running,
         mut exit: oneshot::Receiver<ExitStatus>,
         log: impl Future<Output = ()>,
@@ -187,9 +189,10 @@ impl Host {
         let parts = Arc::clone(&self.parts);
         let Parts { stop, hurry, .. } = &*parts;
         let mut alarm = pin!(sleep(Duration::ZERO));
+        self.begin_again(&mut child);
         // A reader that is only slow still gets what was said.
         while !child.is_over() || (self.lanes.is_stalled() && !stop.is_cancelled()) {
-            let can_take = has_orders && !child.io.is_backed_up();
+            let can_take = has_orders && !child.io.is_backed_up() && !self.is_crowded();
             let can_read = !child.io.has_ended() && !self.lanes.is_stalled() && !child.io.is_full_of_replies();
             let room = self.lanes.room();
             let due = self.due(&child);
@@ -220,12 +223,13 @@ impl Host {
                     }
                 },
                 status = &mut exit, if child.status.is_none() => {
-                    self.note_end(SessionEnd::Server);
+                    self.note_end_by_server();
                     child.exited(status.ok());
                 }
                 () = &mut log, if is_logging => is_logging = false,
             }
-            self.act(&mut child);
+            self.act(Some(&mut child.io));
+            self.take_waiting(&mut child);
             if self.book.is_over() {
                 self.end_child(&mut child);
             }
@@ -235,14 +239,14 @@ impl Host {
             place.explain(&parting::exited(child.status, &child.words));
         }
         self.settle(&mut child);
-        self.lanes.cut_all("the server is gone");
+        if !self.can_go_on() {
+            self.lanes.cut_all("the server is gone");
+            self.refuse_rest(parting::exited(child.status, &child.words)).await;
+        }
         if is_logging {
             // Its last words; a process it left behind may hold stderr open for ever.
             let _ = tokio::time::timeout(LAST_WORDS, log).await;
         }
-        let reason = parting::exited(child.status, &child.words);
-        self.refuse_rest(reason).await;
-        parts.health.ended();
     }
 
     /// No child came about: everybody who asks is told why.
@@ -260,18 +264,20 @@ impl Host {
         }
     }
 
-    async fn refuse_rest(mut self, reason: Reason) {
+    async fn refuse_rest(&mut self, reason: Reason) {
         self.orders.close();
+        self.refuse_waiting(&reason);
         while let Some(order) = self.orders.recv().await {
             order.refuse(reason.clone());
         }
     }
 
     fn handle_order(&mut self, order: Order) {
-        if self.ladder.is_started() {
+        let now = now();
+        let Some(order) = self.put_off(order, now) else { return };
+        if self.ladder.is_started() && !self.can_go_on() {
             return order.refuse(self.book.too_late());
         }
-        let now = now();
         match order {
             Order::Post(post) => {
                 let Post { frame, envelope, elements, headers, arrived, seat, span } = *post;
@@ -320,7 +326,7 @@ impl Host {
                 }
                 child.said.shrink_to(MAX_SPARE);
                 if child.io.has_ended() {
-                    self.note_end(SessionEnd::Server);
+                    self.note_end_by_server();
                     child.settle_due = Some(now + LINGER);
                     self.lose(child);
                 }
@@ -345,15 +351,15 @@ impl Host {
     }
 
     /// Says something where there was silence for long, and looks whether the child is still needed.
-    fn look_around(&mut self, child: &Running, now: Instant) {
+    fn look_around(&mut self, is_backed_up: bool, now: Instant) {
         for key in self.lanes.keep_alive(now) {
             let first = self.book.open_events(key);
             self.lanes.open_events(key, Some(first), now);
         }
         self.book.handle_time(now, &mut self.effects);
         // An order that waits already ends the idleness, unless it waits for a child that reads nothing.
-        if self.book.is_idle(now) && (self.orders.is_empty() || child.io.is_backed_up()) {
-            tracing::info!(pid = %child.id, "the server was without a client for too long");
+        if self.book.is_idle(now) && (self.orders.is_empty() || is_backed_up) {
+            tracing::info!("the server was without a client for too long");
             self.note_end(SessionEnd::Idle);
             self.meter.metrics().timeouts.add((TimeoutOf::SessionIdle,), 1);
             self.book.retire(&mut self.effects);
@@ -385,19 +391,20 @@ impl Host {
             self.end_book(&parting::mute(limit, &child.words));
         }
         if [self.lanes.due(), self.book.due()].into_iter().flatten().any(|due| due <= now) {
-            self.look_around(child, now);
+            self.look_around(child.io.is_backed_up(), now);
         }
+        self.give_up_waiting(now);
     }
 
     /// Does what the state asks for.
-    fn act(&mut self, child: &mut Running) {
+    fn act(&mut self, mut io: Option<&mut ChildIo>) {
         let now = now();
         // First, so that whoever has an answer finds it counted.
-        self.meter.delivered(child.io.read_at(), now);
+        self.meter.delivered(io.as_ref().map_or(now, |io| io.read_at()), now);
         while !self.effects.is_empty() {
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {
-                self.act_on(effect, child, now);
+                self.act_on(effect, io.as_deref_mut(), now);
             }
             if self.effects.is_empty() {
                 // Not to be allocated again.
@@ -405,20 +412,30 @@ impl Host {
                 self.effects = effects;
             }
         }
-        if child.io.is_flushed() {
+        if io.is_some_and(|io| io.is_flushed()) {
             for answer in self.accepted.drain(..) {
                 let _ = answer.send(Opening::Accepted);
             }
         }
     }
 
-    fn act_on(&mut self, effect: Effect, child: &mut Running, now: Instant) {
+    /// Without a child, what is for it goes nowhere.
+    fn act_on(&mut self, effect: Effect, io: Option<&mut ChildIo>, now: Instant) {
+        let heard = io.as_ref().map_or(now, |io| io.read_at());
+        match (effect, io) {
+            (Effect::ToChild(pieces), Some(io)) => io.push(pieces.iter().cloned()),
+            (Effect::Answer(message), Some(io)) => io.push_own(message),
+            (Effect::ToChild(_) | Effect::Answer(_), None) => {}
+            (effect, _) => self.act_on_client(effect, heard, now),
+        }
+    }
+
+    fn act_on_client(&mut self, effect: Effect, heard: Instant, now: Instant) {
         match effect {
-            Effect::ToChild(pieces) => child.io.push(pieces.iter().cloned()),
-            Effect::Answer(message) => child.io.push_own(message),
+            Effect::ToChild(_) | Effect::Answer(_) => {}
             Effect::Dropped(dropped) => self.meter.dropped(dropped),
             Effect::Deliver { to, pieces, event, is_last, status } => {
-                let (ends_session, heard) = (self.book.is_over(), child.io.read_at());
+                let ends_session = self.book.is_over();
                 if let (true, Some(after)) = (is_last, self.lanes.age(to, heard)) {
                     self.meter.answered(after);
                 }
@@ -466,12 +483,15 @@ impl Host {
                 self.parts.health.failed();
             }
         }
+        self.fall(child);
         self.end_child(child);
     }
 
     /// The child is asked to end, and pushed if it does not. Whoever wants one from now on needs another.
     fn end_child(&mut self, child: &mut Running) {
-        self.orders.close();
+        if !self.can_go_on() {
+            self.orders.close();
+        }
         child.io.close();
         if !child.io.is_flushed() {
             for answer in self.accepted.drain(..) {
@@ -498,58 +518,19 @@ impl Host {
     /// The child will say no more: answers whoever still waits.
     fn settle(&mut self, child: &mut Running) {
         let reason = parting::exited(child.status, &child.words);
-        self.end_book(&reason);
-        let now = now();
-        for effect in std::mem::take(&mut self.effects) {
-            self.act_on(effect, child, now);
+        if self.can_go_on() {
+            self.crash(&reason, child);
+        } else {
+            self.end_book(&reason);
         }
+        self.act(Some(&mut child.io));
     }
 
     fn due(&self, child: &Running) -> Option<Instant> {
         let ladder = child.status.is_none().then(|| self.ladder.due()).flatten();
         let linger = child.linger_due.filter(|_| !child.io.has_ended());
         let settle = child.settle_due.filter(|_| child.status.is_none());
-        [ladder, linger, settle, self.lanes.due(), self.book.due()].into_iter().flatten().min()
-    }
-}
-
-/// What one turn of the child's streams brought.
-enum Moved {
-    /// Everything queued was written.
-    Written,
-    /// The child reads no more.
-    Lost,
-    /// The child said something, or its stream ended.
-    Read,
-}
-
-impl Running {
-    /// Whether it was reaped, and everything it said was heard.
-    fn is_over(&self) -> bool {
-        self.status.is_some() && self.io.has_ended()
-    }
-
-    fn exited(&mut self, status: Option<ExitStatus>) {
-        // Without the keeper nobody knows; it kills what it leaves.
-        let status = status.unwrap_or(ExitStatus::Signal(9));
-        tracing::info!(pid = %self.id, %status, "server exited");
-        self.status = Some(status);
-        self.linger_due = Some(now() + LINGER);
-    }
-
-    fn poll_io(&mut self, cx: &mut Context<'_>, can_read: bool) -> Poll<Moved> {
-        match self.io.poll_write(cx) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Moved::Written),
-            Poll::Ready(Err(error)) => {
-                tracing::debug!(pid = %self.id, %error, "the server reads no more");
-                return Poll::Ready(Moved::Lost);
-            }
-            Poll::Pending => {}
-        }
-        if can_read {
-            return self.io.poll_read(cx, &mut self.said).map(|()| Moved::Read);
-        }
-        Poll::Pending
+        [ladder, linger, settle, self.lanes.due(), self.book.due(), self.waiting_due()].into_iter().flatten().min()
     }
 }
 
@@ -570,8 +551,5 @@ fn now() -> Instant {
 /// Most entries of a list that is empty for now for which room is kept.
 const MAX_SPARE: usize = 64;
 
-/// How long the stdout of a child that has exited may stay open. What it wrote itself is there at once.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// How long its stderr may.
+/// How long the stderr of a child that has exited may stay open.
 const LAST_WORDS: Duration = Duration::from_secs(1);

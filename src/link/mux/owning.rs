@@ -17,6 +17,7 @@ use crate::session::{
     mirror::MCP_PROTOCOL_VERSION,
     owned::{Delivery, Dialect, Output, Owned, OwnedLimits, Phase, Posted},
     replay::{EventId, ResumeError},
+    restart::Restart,
     shared::Dropped,
 };
 
@@ -42,7 +43,8 @@ impl Owning {
     pub(super) fn new(options: &MuxOptions, endpoint: Option<String>, now: Instant) -> Self {
         let dialect = if endpoint.is_some() { Dialect::HttpSse } else { Dialect::Streamable };
         let (max_pending, idle) = (options.max_pending, options.session_idle);
-        let limits = OwnedLimits { max_pending, idle, ..OwnedLimits::default() };
+        let max_handshake = if options.restart == Restart::Replay { MAX_HANDSHAKE_LEN } else { 0 };
+        let limits = OwnedLimits { max_pending, idle, max_handshake, ..OwnedLimits::default() };
         let (owned, start_timeout) = (Owned::new(dialect, limits, now), options.start_timeout);
         Self { owned, dialect, idle, start_timeout, first: None, events: None, endpoint, late: 0 }
     }
@@ -158,6 +160,33 @@ impl Owning {
         }
     }
 
+    pub(super) fn can_go_on(&self) -> bool {
+        self.owned.can_go_on()
+    }
+
+    pub(super) fn crash(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
+        let told = self.owned.crash(reason);
+        self.take_heard(effects);
+        told
+    }
+
+    pub(super) fn begin_again(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.owned.begin_again(now);
+        self.take_heard(effects);
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.owned.is_away()
+    }
+
+    pub(super) fn is_attended(&self) -> bool {
+        self.owned.idle_since().is_none()
+    }
+
+    pub(super) fn ended_by(&self) -> Option<Reason> {
+        self.owned.ended_by().cloned()
+    }
+
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         self.owned.is_idle(now)
     }
@@ -225,3 +254,6 @@ fn priming_event(id: EventId) -> Bytes {
     }
     event.freeze()
 }
+
+/// Longest message of a handshake that is kept. A client with a longer one loses its session with the child.
+const MAX_HANDSHAKE_LEN: usize = 64 << 10;

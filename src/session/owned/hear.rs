@@ -61,6 +61,9 @@ impl Owned {
             self.counts.late += 1;
             return;
         }
+        if self.handshake.is_answered_by(frame, envelope) {
+            return self.shake(frame, envelope);
+        }
         let said = |envelope, at| Said { frame, at, envelope, now };
         if envelope.kind() != Kind::Batch {
             self.hear_one(frame.clone(), said(envelope, 0));
@@ -103,6 +106,13 @@ impl Owned {
     }
 
     fn hear_one(&mut self, part: Bytes, said: Said<'_>) {
+        let id = said.envelope.id().filter(|_| said.envelope.kind() == Kind::Request).map(|id| id.of(said.frame));
+        if let Some(id) = id.filter(|id| self.questions.is_forgotten(id)) {
+            let what = "the server before this one asked under the same id, and the client may yet answer that";
+            self.counts.unheard += 1;
+            let reply = Reply::new(RequestId::new(id), Reason::Refused { what: what.to_owned() });
+            return self.out.push_back(Output::ToChild(super::written(&reply)));
+        }
         let (place, respell) = self.place(said);
         let part = match respell {
             Some((span, spelled)) => respelled_copy(&part, said.at, span, spelled.as_bytes()),
@@ -134,7 +144,8 @@ impl Owned {
             return None;
         }
         let questions = elements.iter().filter(|element| element.envelope().kind() == Kind::Request).count();
-        if questions + self.questions.len() > self.limits.max_pending {
+        let has_forgotten = questions > 0 && self.questions.has_forgotten();
+        if has_forgotten || questions + self.questions.len() > self.limits.max_pending {
             return None;
         }
         // Of two answers to one request the second is nobody's, so that they go one by one.
@@ -260,9 +271,7 @@ impl Owned {
     /// The answer to `initialize` came: only it says which version is spoken (edge case 27).
     fn learn(&mut self, frame: &[u8], envelope: &Envelope) {
         self.phase = if envelope.kind() == Kind::Response { Phase::Initialized } else { Phase::New };
-        let version = envelope.result_protocol_version().and_then(|span| text(span, frame));
-        self.version =
-            version.filter(|version| version.len() <= MAX_VERSION_LEN).map(|version| version.as_ref().into());
+        self.version = version_of(frame, envelope);
     }
 
     /// `answers` of what a POST waits for are in `frame`.
@@ -370,6 +379,12 @@ impl Place {
             Self::Hold | Self::Nowhere(_) => None,
         }
     }
+}
+
+/// The version that an answer to `initialize` names.
+pub(super) fn version_of(frame: &[u8], envelope: &Envelope) -> Option<Box<str>> {
+    let version = envelope.result_protocol_version().and_then(|span| text(span, frame))?;
+    (version.len() <= MAX_VERSION_LEN).then(|| version.as_ref().into())
 }
 
 /// An answer that says to what. An error may not (Rule F6).

@@ -44,7 +44,11 @@ impl Owned {
                 self.ask(exchange, frame, &single, false, now).map_err(|reason| refusal(frame, envelope, reason))
             }
             Kind::Notification => {
+                let phase = self.phase;
                 let ended = self.tell(frame, envelope);
+                if phase != self.phase {
+                    self.handshake.keep_initialized(frame);
+                }
                 self.out.push_back(Output::ToChild(frame.clone()));
                 self.close(ended);
                 Ok(Posted::Accepted)
@@ -135,6 +139,9 @@ impl Owned {
             }
         }
         if starts {
+            if let ([(envelope, _)], false) = (parts, is_batch) {
+                self.handshake.keep_initialize(frame, envelope);
+            }
             (self.phase, self.initialize_at) = (Phase::Initializing, Some(now));
         }
         let (waiting, number) = (requests.count(), self.next_number());
@@ -180,6 +187,9 @@ impl Owned {
         let open = envelope.id().and_then(|span| Some((span, self.questions.find(span.of(frame))?.0.clone())));
         let Some((span, id)) = open else {
             self.counts.late += 1;
+            if let Some(id) = envelope.id() {
+                self.questions.recall(id.of(frame));
+            }
             return;
         };
         self.questions.close(id.as_bytes());

@@ -4,7 +4,7 @@
 
 use std::hash::RandomState;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::super::{RequestId, StreamKey, spelling};
 
@@ -12,6 +12,8 @@ use super::super::{RequestId, StreamKey, spelling};
 pub(super) struct Questions {
     max: usize,
     open: HashMap<RequestId, Question, RandomState>,
+    /// What a child asked that is gone, and the client may yet answer. Invariant: at most `max`.
+    forgotten: HashSet<RequestId, RandomState>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +26,7 @@ struct Question {
 
 impl Questions {
     pub(super) fn new(max: usize) -> Self {
-        Self { max, open: HashMap::default() }
+        Self { max, open: HashMap::default(), forgotten: HashSet::default() }
     }
 
     /// `Err` holds the limit that forbids it.
@@ -66,6 +68,28 @@ impl Questions {
                 self.open.remove(id);
             }
         }
+    }
+
+    /// The child that asked is gone. A late answer must not be taken for one to a question of the next child, which may
+    /// count from the same number.
+    pub(super) fn forget(&mut self) {
+        let room = self.max.saturating_sub(self.forgotten.len());
+        self.forgotten
+            .extend(self.open.drain().filter(|(_, question)| question.stream.is_some()).map(|(id, _)| id).take(room));
+    }
+
+    /// Whether a child that is gone asked under `id`, and has no answer.
+    pub(super) fn is_forgotten(&self, id: &[u8]) -> bool {
+        self.forgotten.contains(id)
+    }
+
+    pub(super) fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// The client answered `id` after all.
+    pub(super) fn recall(&mut self, id: &[u8]) {
+        self.forgotten.remove(id);
     }
 
     pub(super) fn clear(&mut self) {

@@ -66,6 +66,7 @@ fn reasons() -> Vec<(Reason, i32, u16)> {
         (Reason::Overloaded { what: text(), retry_after: 1 }, -32603, 503),
         (Reason::Refused { what: text() }, -32600, 400),
         (Reason::ServerExited { exit_code: None, signal: Some(9), stderr: Vec::new() }, -32603, 502),
+        (Reason::RestartFailed { what: "its version is none".into() }, -32603, 502),
         (Reason::ServerUnreachable { what: text(), url: text() }, -32603, 502),
         (Reason::SessionNotFound, -32600, 404),
         (Reason::SessionEnded, -32600, 404),

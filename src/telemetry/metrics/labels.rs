@@ -224,6 +224,8 @@ label! {
         IdTooLong => "id_too_long",
         /// The server's process ended.
         ServerExited => "server_exited",
+        /// The server was started again, but the session cannot go on with it.
+        RestartFailed => "restart_failed",
         /// No connection to the server.
         ServerUnreachable => "server_unreachable",
         /// No such session.
