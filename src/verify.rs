@@ -5,12 +5,13 @@
 //! whenever everything that was queued has left: then the sums must be equal. What is not passed on is never
 //! added; what is written in its place is, as if it had come in.
 //!
-//! What only bridges change is undone before hashing ([`Verify::blanked`]): raw CR and LF between tokens count as
-//! spaces. A difference is counted and logged with lengths and offsets, never with a payload. This finds faults
+//! What only bridges change is undone before hashing: raw CR and LF between tokens count as spaces
+//! ([`Verify::blanked`]), and for what was spliced in, what was there before ([`Edit`]). A difference is counted and logged with lengths and offsets, never with a payload. This finds faults
 //! of ours, not attacks: a hash of 64 bits is enough for the one, and no promise against the other.
 
-use std::{fmt, hash::Hasher as _};
+use std::{collections::VecDeque, fmt, hash::Hasher as _};
 
+use bytes::Bytes;
 use twox_hash::{XxHash3_64, xxhash3_64};
 
 use crate::telemetry::metrics::{
@@ -35,18 +36,39 @@ pub(crate) struct Check {
     /// Bytes that have left, and had when the sums were last equal.
     offset: u64,
     equal_at: u64,
+    /// Bytes that were queued.
+    queued: u64,
+    /// What is to be undone, by where it leaves. Invariant: ascending and disjoint.
+    edits: VecDeque<Edit>,
     metrics: Metrics,
     place: (Link, To),
+}
+
+/// Bytes put into a frame, and those they stand for.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    /// Where they begin in what leaves.
+    pub(crate) at: u64,
+    pub(crate) with: Bytes,
+    /// Invariant: holds no line end.
+    pub(crate) gone: Bytes,
 }
 
 /// One body that passes as it is.
 #[derive(Debug)]
 pub(crate) struct Through {
-    entered: Cut,
+    entered: Entered,
     left: Cut,
     is_settled: bool,
     metrics: Metrics,
     place: (Link, To),
+}
+
+/// What came in of a body.
+#[derive(Debug)]
+enum Entered {
+    InPieces(Box<Cut>),
+    Whole(Seen),
 }
 
 /// A frame as it came in.
@@ -85,13 +107,21 @@ impl Verify {
         let key = self.key?;
         let metrics = metrics.clone();
         let (entered, left) = <(Sum, Sum)>::default();
-        Some(Box::new(Check { key, entered, left, cut: None, offset: 0, equal_at: 0, metrics, place: (link, to) }))
+        let (offset, equal_at, queued, edits) = (0, 0, 0, VecDeque::new());
+        let place = (link, to);
+        Some(Box::new(Check { key, entered, left, cut: None, offset, equal_at, queued, edits, metrics, place }))
     }
 
     /// What to check one body with that passes as it is, in whatever pieces; `None` if nothing is to be looked at.
     pub(crate) fn through(self, metrics: &Metrics, link: Link, to: To) -> Option<Box<Through>> {
         let key = self.key?;
-        let (entered, left) = (Cut::new(key), Cut::new(key));
+        let (entered, left) = (Entered::InPieces(Box::new(Cut::new(key))), Cut::new(key));
+        Some(Box::new(Through { entered, left, is_settled: false, metrics: metrics.clone(), place: (link, to) }))
+    }
+
+    /// As [`through`](Self::through), for what was seen when it came in.
+    pub(crate) fn outward(self, metrics: &Metrics, link: Link, to: To, seen: Seen) -> Option<Box<Through>> {
+        let (entered, left) = (Entered::Whole(seen), Cut::new(self.key?));
         Some(Box::new(Through { entered, left, is_settled: false, metrics: metrics.clone(), place: (link, to) }))
     }
 
@@ -140,8 +170,62 @@ impl Check {
         self.entered.add(seen);
     }
 
+    /// So many bytes wait for the writer behind all others.
+    pub(crate) fn queue(&mut self, len: usize) {
+        self.queued += len as u64;
+    }
+
+    /// In what is queued next, from its first byte on, this is to be undone.
+    pub(crate) fn undo(&mut self, edits: impl IntoIterator<Item = Edit>) {
+        let from = self.queued;
+        self.edits.extend(edits.into_iter().map(|edit| Edit { at: from + edit.at, ..edit }));
+    }
+
+    /// One frame, as it came in and as it leaves, in pieces whose line ends count as spaces.
+    pub(crate) fn pass<'a>(&mut self, seen: Seen, edits: Vec<Edit>, left: impl IntoIterator<Item = &'a [u8]>) {
+        self.queued = self.offset;
+        self.undo(edits);
+        self.enter(seen);
+        for mut rest in left {
+            while let Some((before, behind)) =
+                memchr::memchr2(b'\r', b'\n', rest).and_then(|at| rest.split_at_checked(at))
+            {
+                self.leave(before);
+                self.leave(b" ");
+                rest = behind.get(1..).unwrap_or_default();
+            }
+            self.leave(rest);
+        }
+        self.leave(b"\n");
+        self.settle();
+    }
+
     /// These bytes were taken by the writer: lines, cut anywhere.
     pub(crate) fn leave(&mut self, mut written: &[u8]) {
+        while let Some(edit) = self.edits.front() {
+            let before = usize::try_from(edit.at.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+            let (plain, rest) = written.split_at(before.min(written.len()));
+            self.take(plain);
+            let Some(edit) = self.edits.front().filter(|_| !rest.is_empty()) else { return };
+            let done = usize::try_from(self.offset - edit.at).unwrap_or(usize::MAX);
+            let due = edit.with.get(done..).unwrap_or_default();
+            let (found, behind) = rest.split_at(due.len().min(rest.len()));
+            let (is_right, is_over) = (due.starts_with(found), found.len() == due.len());
+            self.offset += found.len() as u64;
+            written = behind;
+            if (is_over || !is_right)
+                && let Some(Edit { gone, .. }) = self.edits.pop_front()
+            {
+                // No message holds a NUL: what is not what was put in cannot pass for what was there before.
+                let shown = if is_right { &*gone } else { b"\0" };
+                let key = self.key;
+                self.cut.get_or_insert_with(|| Box::new(Cut::new(key))).feed(shown);
+            }
+        }
+        self.take(written);
+    }
+
+    fn take(&mut self, mut written: &[u8]) {
         self.offset += written.len() as u64;
         while let Some(end) = memchr::memchr(b'\n', written) {
             let (line, rest) = written.split_at(end);
@@ -187,13 +271,16 @@ impl Check {
     /// What has not left by now never will.
     pub(crate) fn forget(&mut self) {
         (self.entered, self.left, self.cut) = (Sum::default(), Sum::default(), None);
+        self.edits.clear();
     }
 }
 
 impl Through {
     /// These bytes came in.
     pub(crate) fn enter(&mut self, piece: &[u8]) {
-        self.entered.feed(piece);
+        if let Entered::InPieces(cut) = &mut self.entered {
+            cut.feed(piece);
+        }
     }
 
     /// These bytes leave.
@@ -206,7 +293,11 @@ impl Through {
         if std::mem::replace(&mut self.is_settled, true) {
             return;
         }
-        let ((link, to), entered, left) = (self.place, self.entered.seen(), self.left.seen());
+        let entered = match &self.entered {
+            Entered::InPieces(cut) => cut.seen(),
+            Entered::Whole(seen) => *seen,
+        };
+        let ((link, to), left) = (self.place, self.left.seen());
         if entered != left {
             tracing::error!(
                 ?link,
@@ -283,6 +374,39 @@ mod tests {
         assert_eq!(mismatches(&["{}", "[1]"], b"[1]\n{}\n", 1), 0, "in any order");
         for written in ["[1]\n{ }\n", "[1]\n", "{}\n[1]\n[1]\n", "{}\n[1]", "{}[1]\n", "{}\n[1]\n\n"] {
             assert_ne!(mismatches(&["{}", "[1]"], written.as_bytes(), 3), 0, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_put_in_is_undone_and_nothing_else() {
+        let original = Bytes::from_static(br#"{"id":"abc","t":7}"#);
+        let edits = || {
+            let (id, token) = (original.slice(6..11), original.slice(16..17));
+            [(6, "12", id), (13, "12", token)].map(|(at, with, gone)| Edit { at, with: with.into(), gone })
+        };
+        for (written, mismatches) in [
+            (r#"{"id":12,"t":12}"#, 0),
+            (r#"{"id":13,"t":12}"#, 1),
+            (r#"{"id":12,"t":11}"#, 1),
+            (r#"{"iD":12,"t":12}"#, 1),
+            (r#"{"id":12,"t":12]"#, 1),
+            (r#"{"id":"abc","t":7}"#, 1),
+        ] {
+            for cut in 1..=written.len() {
+                let (verify, metrics) = (Verify { key: Some(7) }, Metrics::default());
+                let mut check = verify.check(&metrics, PLACE.0, PLACE.1).unwrap();
+                for _ in 0..2 {
+                    check.enter(check.seen(&original));
+                    check.undo(edits());
+                    check.queue(written.len() + 1);
+                }
+                let line = format!("{written}\n").repeat(2);
+                line.as_bytes().chunks(cut).for_each(|part| check.leave(part));
+                check.settle();
+                assert_eq!(metrics.verify_mismatches.of(PLACE), mismatches, "{written}, by {cut}");
+                check.pass(check.seen(&original), edits().into(), written.as_bytes().chunks(cut));
+                assert_eq!(metrics.verify_mismatches.of(PLACE), 2 * mismatches, "{written}, by {cut}");
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod deliver;
 mod departure;
 mod heads;
 mod held;
+mod held_against;
 mod outward;
 mod overdue;
 mod posted;

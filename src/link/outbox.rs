@@ -17,7 +17,7 @@ use shadowcat_codecs::{
 
 use crate::{
     transport::Writer,
-    verify::{Check, Seen},
+    verify::{Check, Edit, Seen},
 };
 
 /// A writer and its queue. The queue is bounded by who fills it: a link reads no more from one side while
@@ -104,17 +104,29 @@ impl Outbox {
         self.push(Bytes::from_static(LINE_END));
     }
 
-    /// As [`push_frame`](Self::push_frame), of a frame that nobody has seen before it was put together.
-    pub(super) fn push_checked(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
-        let mut whole = self.check.as_ref().map(|check| check.begin());
-        for piece in pieces {
-            if let Some(whole) = &mut whole {
-                whole.feed(&piece);
-            }
-            self.push(piece);
+    /// Whether what leaves is held against what came in.
+    pub(super) fn is_checked(&self) -> bool {
+        self.check.is_some()
+    }
+
+    /// As [`push_frame`](Self::push_frame), of a frame into which `edits` were put; if nobody has seen it before, it is
+    /// as it is now.
+    pub(super) fn push_edited<'a>(
+        &mut self,
+        pieces: impl Iterator<Item = &'a Bytes> + Clone,
+        seen: Option<Seen>,
+        edits: Vec<Edit>,
+    ) {
+        if let Some(check) = self.check.as_mut().filter(|_| self.writer.is_some()) {
+            let seen = seen.unwrap_or_else(|| {
+                let mut whole = check.begin();
+                pieces.clone().for_each(|piece| whole.feed(piece));
+                whole.seen()
+            });
+            check.enter(seen);
+            check.undo(edits);
         }
-        self.enter(whole.map(|whole| whole.seen()));
-        self.push(Bytes::from_static(LINE_END));
+        self.push_frame(pieces.cloned());
     }
 
     /// Writes until everything is written, or there is no room.
@@ -152,6 +164,9 @@ impl Outbox {
 
     fn push(&mut self, slice: Bytes) {
         if !slice.is_empty() && self.writer.is_some() {
+            if let Some(check) = &mut self.check {
+                check.queue(slice.len());
+            }
             self.queue.push_back(slice);
         }
     }

@@ -12,13 +12,15 @@ use std::{
 };
 
 use super::{
-    Dial, Gate, Phase, departure,
+    Dial, Gate, Phase, departure, held_against,
     posted::{Key, Outgoing, Posted, Purpose},
     two_endpoints::Mode,
 };
 use crate::{
     link::{intake::Unread, refused::Refused},
+    resources::Resources,
     session::{Action, Reason, RequestId, StreamKey, dialed, mirror::MCP_SESSION_ID, revision::Era},
+    telemetry::metrics::labels::{Link, To},
     telemetry::trace::Traced,
     transport::http::Body,
 };
@@ -75,9 +77,11 @@ impl Dial {
         let Some(mut open) = self.intake.next_batch()? else { return Ok(false) };
         let mut found = Vec::with_capacity(open.len());
         for index in 0..open.len() {
+            // Before anything looks at it that could change it.
+            let seen = open.get(index).and_then(|frame| self.options.resources.verify.seen(frame));
             let Some(padded) = open.padded(index) else { continue };
             let parsed = self.parser.parse_in_place(padded);
-            found.push(parsed.map(|envelope| (envelope, Box::from(self.parser.elements()))));
+            found.push(parsed.map(|envelope| (envelope, Box::from(self.parser.elements()), seen)));
         }
         let batch = open.freeze();
         // Frames go their own ways, and may still be on them when more is read.
@@ -87,9 +91,9 @@ impl Dial {
                 continue;
             };
             match parsed {
-                Ok((envelope, elements)) => {
+                Ok((envelope, elements, seen)) => {
                     let elements: Box<[_]> = elements;
-                    self.waiting.push_back(Outgoing::new(frame, envelope, &elements));
+                    self.waiting.push_back(Outgoing { seen, ..Outgoing::new(frame, envelope, &elements) });
                 }
                 Err(error) => {
                     let at = batch.at() + batch.spans().get(index).map_or(0, |span| span.start() as u64);
@@ -240,7 +244,9 @@ impl Dial {
         let generation = headers.contains_key(MCP_SESSION_ID).then(|| self.dialed.generation());
         add_body_headers(&mut headers);
         let (body, departure) = departure::watched(frame.clone(), &self.departures);
-        let request = request(Method::POST, url, headers, Body::from(body));
+        let Resources { metrics, verify, .. } = &self.options.resources;
+        let through = outgoing.seen.and_then(|seen| verify.outward(metrics, Link::Dial, To::Server, seen));
+        let request = request(Method::POST, url, headers, held_against::body(body, through));
         let ids = outgoing.ids();
         let (is_initialize, is_initialized) =
             (dialed::is_initialize(envelope, frame), dialed::is_initialized(envelope, frame));

@@ -7,10 +7,13 @@ use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 use tracing::Span;
 
 use super::departure::Departure;
-use crate::session::{
-    Message, Reason, RequestId, Session, StreamKey,
-    dialed::{back_off::BackOff, is_method},
-    revision::Era,
+use crate::{
+    session::{
+        Message, Reason, RequestId, Session, StreamKey,
+        dialed::{back_off::BackOff, is_method},
+        revision::Era,
+    },
+    verify::Seen,
 };
 
 /// Names one exchange with the server, in the order they began.
@@ -28,6 +31,8 @@ pub(super) struct Outgoing {
     pub(super) is_resent: bool,
     /// Redirects that were followed.
     pub(super) hops: u8,
+    /// With `--verify`: the frame as it came in; `None` also if it is ours.
+    pub(super) seen: Option<Seen>,
 }
 
 /// One exchange with the server.
@@ -83,7 +88,7 @@ pub(super) enum Purpose {
 
 impl Outgoing {
     pub(super) fn new(frame: Bytes, envelope: Envelope, elements: &[BatchElement]) -> Self {
-        Self { frame, envelope, elements: elements.into(), is_noted: false, is_resent: false, hops: 0 }
+        Self { frame, envelope, elements: elements.into(), is_noted: false, is_resent: false, hops: 0, seen: None }
     }
 
     pub(super) fn message(&self) -> Message<'_> {

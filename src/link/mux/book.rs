@@ -9,8 +9,17 @@ use shadowcat_codecs::{
     sse::KEEP_ALIVE,
 };
 
-use super::{child_io::Said, effect::Effect, lanes::Departed, owning::Owning, sharing::Sharing};
-use crate::session::{Reason, Reply, StreamKey, shared::Leaving};
+use super::{
+    child_io::Said,
+    effect::{self, Effect},
+    lanes::Departed,
+    owning::Owning,
+    sharing::Sharing,
+};
+use crate::{
+    session::{Reason, Reply, StreamKey, shared::Leaving},
+    verify::Seen,
+};
 
 /// What is remembered of a child's exchanges.
 #[derive(Debug)]
@@ -40,25 +49,30 @@ impl Book {
         key: StreamKey,
         message: (Bytes, Envelope, &[BatchElement]),
         headers: &HeaderMap,
-        now: Instant,
+        (now, seen): (Instant, Option<Seen>),
         effects: &mut Vec<Effect>,
     ) -> Result<bool, Reply> {
-        match self {
+        let (before, came) = (effects.len(), seen.map(|seen| (message.0.clone(), seen)));
+        let posted = match self {
             Self::Shared(Some(sharing)) => {
                 let (frame, envelope, _) = message;
                 sharing.post(key, (frame, envelope), headers, now, effects)
             }
             Self::Shared(None) => Err(Reply::without_id(Reason::SessionEnded)),
             Self::Owned(owning) => owning.post(key, message, headers, now, effects),
-        }
+        };
+        came_as(effects, before, came);
+        posted
     }
 
     pub(super) fn hear(&mut self, said: Said, now: Instant, effects: &mut Vec<Effect>) {
+        let (before, came) = (effects.len(), said.came());
         match self {
             Self::Shared(Some(sharing)) => sharing.hear(said, now, effects),
             Self::Shared(None) => {}
             Self::Owned(owning) => owning.hear(said, now, effects),
         }
+        came_as(effects, before, came);
     }
 
     /// A listening stream was opened. Returns what goes out first.
@@ -200,5 +214,11 @@ impl Book {
             Self::Shared(sharing) => sharing.as_ref().is_some_and(|sharing| sharing.is_idle(now)),
             Self::Owned(owning) => owning.is_idle(now),
         }
+    }
+}
+
+fn came_as(effects: &mut [Effect], before: usize, came: Option<(Bytes, Seen)>) {
+    if let (Some((frame, seen)), Some(new)) = (came, effects.get_mut(before..)) {
+        effect::came_as(new, &frame, seen);
     }
 }

@@ -14,6 +14,7 @@ use shadowcat_codecs::{
     envelope::{BatchElement, Envelope, EnvelopeParser, IdClass, Kind},
 };
 
+use super::pieces::Pieces;
 use crate::{
     budget::{Allowance, Toward},
     clock,
@@ -23,8 +24,12 @@ use crate::{
         refused::{Oversized, Refused},
     },
     session::{Reason, RequestId},
+    telemetry::metrics::{
+        Metrics,
+        labels::{Link, To},
+    },
     transport::{Reader, Writer},
-    verify::Check,
+    verify::{Seen, Verify},
 };
 
 /// A child's stdin and stdout.
@@ -35,6 +40,7 @@ pub(super) struct ChildIo {
     parser: EnvelopeParser,
     limits: Limits,
     oversized: Oversized,
+    verify: Verify,
     /// Bytes queued since the outbox was last empty.
     queued: usize,
     /// Whether the child reads no more.
@@ -49,11 +55,21 @@ pub(super) struct ChildIo {
 #[derive(Debug)]
 pub(super) enum Said {
     /// A message.
-    Message { frame: Bytes, envelope: Envelope, elements: Vec<BatchElement> },
+    Message { frame: Bytes, envelope: Envelope, elements: Vec<BatchElement>, seen: Option<Seen> },
     /// Something that cannot be passed on; the error is for whoever waits for the answer with this id.
     Refused { kind: Kind, id: RequestId, reason: Reason },
     /// Something that is no message.
     Noise,
+}
+
+impl Said {
+    /// With `--verify`: a message as it came in.
+    pub(super) fn came(&self) -> Option<(Bytes, Seen)> {
+        match self {
+            Self::Message { frame, seen: Some(seen), .. } => Some((frame.clone(), *seen)),
+            _ => None,
+        }
+    }
 }
 
 impl ChildIo {
@@ -64,6 +80,7 @@ impl ChildIo {
             parser: EnvelopeParser::new(limits),
             limits,
             oversized: Oversized::default(),
+            verify: Verify::default(),
             queued: 0,
             is_gone: false,
             has_lost: false,
@@ -71,17 +88,16 @@ impl ChildIo {
         }
     }
 
-    /// What is written is held against what was pushed, if `check` is there.
-    pub(super) fn checked(self, check: Option<Box<Check>>) -> Self {
-        Self { outbox: self.outbox.checked(check), ..self }
+    /// What is written is held against what came in, if `verify` says so, and what is read is looked at for the same.
+    pub(super) fn verified(self, verify: Verify, metrics: &Metrics) -> Self {
+        Self { outbox: self.outbox.checked(verify.check(metrics, Link::Mux, To::Server)), verify, ..self }
     }
 
-    /// Queues one message for the child, in pieces, without its line end.
-    pub(super) fn push(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
-        let mut len = 0;
-        let pieces = pieces.into_iter().inspect(|piece| len += piece.len());
-        self.outbox.push_checked(pieces);
-        self.queued += len;
+    /// Queues one message for the child, without its line end.
+    pub(super) fn push(&mut self, pieces: &Pieces) {
+        let edits = if self.outbox.is_checked() { pieces.edits() } else { Vec::new() };
+        self.outbox.push_edited(pieces.iter(), pieces.seen(), edits);
+        self.queued += pieces.len();
     }
 
     /// Queues one message of our own, which the child caused.
@@ -173,13 +189,15 @@ impl ChildIo {
     }
 
     fn take_batch(&mut self, said: &mut Vec<Said>) -> Result<bool, Unread> {
-        let Self { intake, parser, limits, .. } = self;
+        let Self { intake, parser, limits, verify, .. } = self;
         let Some(mut open) = intake.next_batch()? else { return Ok(false) };
         let mut envelopes = Vec::with_capacity(open.len());
         for index in 0..open.len() {
+            // Before anything looks at it that could change it.
+            let seen = open.get(index).and_then(|frame| verify.blanked(frame));
             let Some(padded) = open.padded(index) else { continue };
             match parser.parse_in_place(padded) {
-                Ok(envelope) => envelopes.push((index, envelope, elements_copy(parser))),
+                Ok(envelope) => envelopes.push((index, envelope, elements_copy(parser), seen)),
                 Err(error) => {
                     let (frame, at) = (open.get(index).unwrap_or_default(), open.at());
                     // A banner or a log line: nobody's fault, and nobody's answer (mcp-rules §3.7).
@@ -194,9 +212,9 @@ impl ChildIo {
         let batch = open.freeze();
         // Frames go their own ways, and may still be on them when more is read.
         let block = intake.charged(&batch);
-        said.extend(envelopes.into_iter().filter_map(|(index, envelope, elements)| {
+        said.extend(envelopes.into_iter().filter_map(|(index, envelope, elements, seen)| {
             let span = batch.spans().get(index)?;
-            Some(Said::Message { frame: block.slice(span.start()..span.end()), envelope, elements })
+            Some(Said::Message { frame: block.slice(span.start()..span.end()), envelope, elements, seen })
         }));
         intake.recycle(batch);
         Ok(true)

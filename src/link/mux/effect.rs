@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::pieces::Pieces;
-use crate::session::{Reply, StreamKey, shared::Dropped};
+use crate::{
+    session::{Reply, StreamKey, shared::Dropped},
+    verify::Seen,
+};
 
 /// One thing to do, in order.
 #[derive(Debug)]
@@ -34,4 +37,13 @@ pub(super) enum Effect {
     },
     /// Nothing more will come for an exchange.
     Close(StreamKey),
+}
+
+/// With `--verify`: of these, those that pass on `frame` know how it came in.
+pub(super) fn came_as(effects: &mut [Effect], frame: &Bytes, seen: Seen) {
+    for effect in effects {
+        if let Effect::ToChild(pieces) | Effect::Deliver { pieces, .. } = effect {
+            pieces.came_as(frame, seen);
+        }
+    }
 }

@@ -256,6 +256,7 @@ impl Mux {
         let body = whole(body, limits.max_frame_len(), (&allowance, metrics)).await.map_err(Reply::without_id)?;
         let arrived = clock::now().into_std();
         let invalid = |what: String, at: u64| Reply::without_id(Reason::InvalidJson { what, at });
+        let seen = self.parts.options.resources.verify.blanked(&body);
         // Raw line ends can only stand between tokens (DESIGN §6): one message must stay one line.
         let line = LineEncoder::new(LineEnds::BlankAlways).encode(Frame::new(body));
         let frame = line.map_err(|error| invalid(error.to_string(), 0))?.into_frame();
@@ -275,7 +276,7 @@ impl Mux {
         let elements = elements_copy(&parser);
         let seat = Seat { answer, presence, allowance };
         let span = traced.span().clone();
-        let post = Post { frame: frame.into_bytes(), envelope, elements, headers, arrived, seat, span };
+        let post = Post { frame: frame.into_bytes(), envelope, elements, headers, arrived, seat, span, seen };
         Ok((Box::new(post), Presence { _tell: tell }, opening))
     }
 }

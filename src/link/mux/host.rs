@@ -92,8 +92,10 @@ impl Host {
         allowance: Allowance,
     ) -> Self {
         let ladder = Ladder::new(parts.options.shutdown);
-        let meter = Meter::new(&parts.options.resources.metrics);
         let again = Again::new(&chair, parts.options.restart);
+        let Resources { metrics, verify, .. } = &parts.options.resources;
+        let meter = Meter::new(metrics);
+        let lanes = Lanes::checked(verify.check(metrics, Link::Mux, To::Client));
         Self {
             parts,
             orders,
@@ -101,7 +103,7 @@ impl Host {
             book,
             session: None,
             meter,
-            lanes: Lanes::default(),
+            lanes,
             keys: StreamKeys::new(),
             ladder,
             effects: Vec::new(),
@@ -157,8 +159,8 @@ impl Host {
         tracing::info!(pid = %child.id, kind = self.book.name(), "server started");
         let mut lines = self.parts.log.clone();
         let Resources { metrics, verify, .. } = &self.parts.options.resources;
-        let check = verify.check(metrics, Link::Mux, To::Server);
-        let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits, &self.allowance).checked(check);
+        let io = ChildIo::new(child.stdin, child.stdout, self.parts.options.limits, &self.allowance);
+        let io = io.verified(*verify, metrics);
         let log = ServerLog::new(child.stderr, async move |line: &[u8]| lines.pass(line).await);
         let words = log.last_words();
         let running = Running {
@@ -280,10 +282,11 @@ impl Host {
         }
         match order {
             Order::Post(post) => {
-                let Post { frame, envelope, elements, headers, arrived, seat, span } = *post;
+                let Post { frame, envelope, elements, headers, arrived, seat, span, seen } = *post;
                 let _in = span.entered();
                 let (key, kind, len) = (self.keys.mint(), envelope.kind(), frame.len());
-                match self.book.post(key, (frame, envelope, &elements), &headers, now, &mut self.effects) {
+                let message = (frame, envelope, &*elements);
+                match self.book.post(key, message, &headers, (now, seen), &mut self.effects) {
                     Ok(will_answer) => {
                         self.meter.posted(kind, len, arrived);
                         if will_answer {
@@ -423,7 +426,7 @@ impl Host {
     fn act_on(&mut self, effect: Effect, io: Option<&mut ChildIo>, now: Instant) {
         let heard = io.as_ref().map_or(now, |io| io.read_at());
         match (effect, io) {
-            (Effect::ToChild(pieces), Some(io)) => io.push(pieces.iter().cloned()),
+            (Effect::ToChild(pieces), Some(io)) => io.push(&pieces),
             (Effect::Answer(message), Some(io)) => io.push_own(message),
             (Effect::ToChild(_) | Effect::Answer(_), None) => {}
             (effect, _) => self.act_on_client(effect, heard, now),

@@ -24,6 +24,7 @@ use crate::{
     budget::{Allowance, Charge, SMALL_LEN},
     session::{Reply, StreamKey},
     transport::http::body::{Queue, QueueError, QueueSender, queue},
+    verify::{Check, Edit, Seen},
 };
 
 /// All lanes of one child.
@@ -37,6 +38,8 @@ pub(super) struct Lanes {
     /// When silent lanes are looked for. Invariant: no lane is silent for too long before, and `None` only
     /// while there is no lane, so that a child without exchanges wakes nobody.
     due: Option<Instant>,
+    /// With `--verify`.
+    check: Option<Box<Check>>,
 }
 
 /// How an exchange begins to be answered.
@@ -137,6 +140,11 @@ impl Future for Departure {
 }
 
 impl Lanes {
+    /// What enters a lane is held against what the child said, if `check` is there.
+    pub(super) fn checked(check: Option<Box<Check>>) -> Self {
+        Self { check, ..Self::default() }
+    }
+
     /// Takes an exchange in.
     pub(super) fn open(&mut self, key: StreamKey, seat: Seat, is_pausable: bool, now: Instant) {
         let Seat { answer, presence, allowance } = seat;
@@ -170,6 +178,9 @@ impl Lanes {
                 return Delivered::Gone;
             };
             let waited = heard.saturating_duration_since(opened);
+            if let (Some(check), Some(seen)) = (&mut self.check, pieces.seen()) {
+                check.pass(seen, pieces.edits(), pieces.iter().map(|piece| &**piece));
+            }
             let sent = answer.send(Opening::Json { status, message: pieces, ends_session, waited });
             return if sent.is_ok() { Delivered::Yes } else { Delivered::Gone };
         }
@@ -178,7 +189,11 @@ impl Lanes {
         if charge.is_none() && pieces.len() <= SMALL_LEN && !lane.is_pausable {
             return Delivered::Full;
         }
+        let held = self.check.as_ref().and_then(|_| Some((pieces.seen()?, pieces.edits())));
         let event = as_event(pieces, event, charge);
+        if let (Some(check), Some((seen, edits))) = (&mut self.check, held) {
+            pass_event(check, seen, edits, &event);
+        }
         let waits = lane.is_pausable && self.stalled.iter().any(|(stalled, _)| *stalled == key);
         let sent = match lane.events(heard) {
             _ if waits => Err(QueueError::Full { max: 0 }),
@@ -370,6 +385,24 @@ fn as_event(message: Pieces, id: Option<String>, charge: Option<Charge>) -> Piec
     }
 }
 
+/// Holds the message in an event against how it came in. All of it lies behind the first field name; an event of a
+/// message with a raw CR between tokens has more of them, which are as one line end.
+fn pass_event(check: &mut Check, seen: Seen, edits: Vec<Edit>, event: &Pieces) {
+    // Joined, as a field name may be cut; only with `--verify`.
+    let event = event.clone().into_one();
+    let whole = event.strip_suffix(b"\n\n").unwrap_or(&event);
+    let from = if whole.starts_with(b"id: ") { memchr::memchr(b'\n', whole).map_or(0, |at| at + 1) } else { 0 };
+    let data = whole.get(from..).and_then(|rest| rest.strip_prefix(b"data: ")).unwrap_or_default();
+    let lines = memchr::memmem::find_iter(data, b"\ndata: ").chain([data.len()]);
+    let (mut pieces, mut behind) = (Vec::new(), 0);
+    for end in lines {
+        pieces.extend(data.get(behind..end));
+        pieces.extend((end < data.len()).then_some(&b" "[..]));
+        behind = end + b"\ndata: ".len();
+    }
+    check.pass(seen, edits, pieces);
+}
+
 fn spliced_event(message: Pieces, id: Option<String>) -> Pieces {
     let mut head = BytesMut::new();
     if let Some(id) = id {
@@ -406,3 +439,56 @@ const OPEN_AFTER: Duration = Duration::from_secs(5);
 
 /// How long an event stream may be silent (DESIGN §7).
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use shadowcat_codecs::{
+        Frame, Limits,
+        envelope::{EnvelopeParser, Replacement, Splice},
+    };
+
+    use super::*;
+    use crate::{
+        budget::Budget,
+        telemetry::metrics::{
+            Metrics,
+            labels::{Link, To},
+        },
+        verify::Verify,
+    };
+
+    /// What the child said, with another id put in, and as it came in.
+    fn said(text: &'static str, came_in: &str, verify: Verify) -> Pieces {
+        let frame = Frame::new(Bytes::from_static(text.as_bytes()));
+        let id = EnvelopeParser::new(Limits::default()).parse(&frame).unwrap().id().unwrap();
+        let (whole, mut splice) = (Bytes::from(frame.clone()), Splice::new(frame));
+        splice.replace(id, Replacement::raw(Bytes::from_static(b"\"abc\"")).unwrap()).unwrap();
+        let mut pieces = Pieces::from(splice);
+        pieces.came_as(&whole, verify.blanked(came_in.as_bytes()).unwrap());
+        pieces
+    }
+
+    /// However an event is put together, the message in it is held against what came in.
+    #[test]
+    fn altered_byte_of_an_answer_is_found_where_it_enters_a_lane() {
+        const TEXT: &str = "{\"id\":17,\r\"result\":{}}";
+        let (verify, metrics, place) = (Verify::on().unwrap(), Metrics::default(), (Link::Mux, To::Client));
+        let mut check = verify.check(&metrics, place.0, place.1).unwrap();
+        for (came_in, mismatches) in [(TEXT, 0), ("{\"id\":17,\r\"resulT\":{}}", 1), ("{\"id\":18,\r\"result\":{}}", 1)]
+        {
+            let pieces = || said(TEXT, came_in, verify);
+            let before = metrics.verify_mismatches.of(place);
+            check.pass(pieces().seen().unwrap(), pieces().edits(), pieces().iter().map(|piece| &**piece));
+            assert_eq!(metrics.verify_mismatches.of(place) - before, mismatches, "{came_in}, plain");
+            for id in [None, Some("e-1".to_owned())] {
+                let budget = Budget::new(64 << 20, 1 << 20).unwrap();
+                for charge in [None, budget.try_take(100)] {
+                    let before = metrics.verify_mismatches.of(place);
+                    let event = as_event(pieces(), id.clone(), charge);
+                    pass_event(&mut check, pieces().seen().unwrap(), pieces().edits(), &event);
+                    assert_eq!(metrics.verify_mismatches.of(place) - before, mismatches, "{came_in}, {event:?}");
+                }
+            }
+        }
+    }
+}

@@ -11,7 +11,10 @@ use super::{
     lanes::{Opening, Seat},
     sharing::reply_to,
 };
-use crate::session::{Reason, Reply};
+use crate::{
+    session::{Reason, Reply},
+    verify::Seen,
+};
 
 /// What an exchange asks of a child's task.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(super) struct Post {
     pub(super) seat: Seat,
     /// Where it is said what becomes of it.
     pub(super) span: Span,
+    /// With `--verify`: the body as it came in.
+    pub(super) seen: Option<Seen>,
 }
 
 impl Order {

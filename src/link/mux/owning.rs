@@ -69,7 +69,7 @@ impl Owning {
     /// The child said something.
     pub(super) fn hear(&mut self, said: Said, now: Instant, effects: &mut Vec<Effect>) {
         match said {
-            Said::Message { frame, envelope, elements } => self.owned.hear(&frame, &envelope, &elements, now),
+            Said::Message { frame, envelope, elements, .. } => self.owned.hear(&frame, &envelope, &elements, now),
             Said::Refused { kind, id, reason } => self.owned.hear_refused(kind, id.as_bytes(), reason),
             Said::Noise => {}
         }

@@ -7,9 +7,13 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use shadowcat_codecs::envelope::Splice;
+use shadowcat_codecs::envelope::{Replacement, Splice};
 
-use crate::{budget::Charge, transport::http::BodyError};
+use crate::{
+    budget::Charge,
+    transport::http::BodyError,
+    verify::{Edit, Seen},
+};
 
 /// A message in pieces; also a body that consists of it.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +22,10 @@ pub(super) struct Pieces {
     pieces: Vec<Bytes>,
     /// Pieces that have left, as a body. Invariant: `next <= pieces.len()`.
     next: usize,
+    /// The frame they are of, if something was put into it.
+    original: Option<Bytes>,
+    /// With `--verify`: that frame as it came in.
+    seen: Option<Box<Seen>>,
 }
 
 impl Pieces {
@@ -31,6 +39,39 @@ impl Pieces {
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Bytes> {
         self.pieces.get(self.next..).unwrap_or_default().iter()
+    }
+
+    /// If they are of this frame, `seen` is how it came in.
+    pub(super) fn came_as(&mut self, frame: &Bytes, seen: Seen) {
+        let alone = self.pieces.first().filter(|_| self.pieces.len() == 1);
+        if self.original.as_ref().or(alone).is_some_and(|own| own.as_ptr_range() == frame.as_ptr_range()) {
+            self.seen = Some(Box::new(seen));
+        }
+    }
+
+    pub(super) fn seen(&self) -> Option<Seen> {
+        self.seen.as_deref().copied()
+    }
+
+    /// What was put in, and what it stands for: one id or token each, or it is not undone.
+    pub(super) fn edits(&self) -> Vec<Edit> {
+        let Some(original) = self.original.as_ref().filter(|_| self.seen.is_some()) else { return Vec::new() };
+        let (mut edits, mut put, mut at, mut behind) = (Vec::new(), None, 0, 0);
+        for piece in self.iter() {
+            if let Some(start) = offset_in(original, piece) {
+                if let (Some((at, with)), true) = (put.take(), behind <= start) {
+                    let gone = original.slice(behind..start);
+                    if Replacement::raw(gone.clone()).is_ok() {
+                        edits.push(Edit { at, with, gone });
+                    }
+                }
+                behind = start + piece.len();
+            } else {
+                put = Some((at, piece.clone()));
+            }
+            at += piece.len() as u64;
+        }
+        edits
     }
 
     /// The same, which hold `charge` until the last piece is gone.
@@ -60,27 +101,30 @@ impl From<Bytes> for Pieces {
 
 impl FromIterator<Bytes> for Pieces {
     fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
-        Self { pieces: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), next: 0 }
+        Self { pieces: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), ..Self::default() }
     }
 }
 
 impl From<Splice> for Pieces {
     fn from(splice: Splice) -> Self {
         let original = Bytes::from(splice.original().clone());
-        let (start, end) = (original.as_ptr(), original.as_ptr_range().end);
-        splice
+        let pieces: Self = splice
             .slices()
-            .map(|slice| {
-                let range = slice.as_ptr_range();
-                if range.start >= start && range.end <= end && !slice.is_empty() {
-                    original.slice_ref(slice)
-                } else {
-                    // What was put in: a few digits, or an id (a named copy).
-                    slice.iter().copied().collect()
-                }
+            .map(|slice| match offset_in(&original, slice) {
+                Some(_) => original.slice_ref(slice),
+                // What was put in: a few digits, or an id (a named copy).
+                None => slice.iter().copied().collect(),
             })
-            .collect()
+            .collect();
+        Self { original: Some(original), ..pieces }
     }
+}
+
+/// Where in `original` these bytes lie, if they are some of it.
+fn offset_in(original: &Bytes, part: &[u8]) -> Option<usize> {
+    let (whole, part) = (original.as_ptr_range(), part.as_ptr_range());
+    let is_inside = part.start >= whole.start && part.end <= whole.end && part.start < part.end;
+    is_inside.then(|| part.start.addr() - whole.start.addr())
 }
 
 impl HttpBody for Pieces {

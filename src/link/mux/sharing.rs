@@ -121,7 +121,7 @@ impl Sharing {
     /// The child said something.
     pub(super) fn hear(&mut self, said: Said, now: Instant, effects: &mut Vec<Effect>) {
         let (frame, envelope, elements) = match said {
-            Said::Message { frame, envelope, elements } => (frame, envelope, elements),
+            Said::Message { frame, envelope, elements, .. } => (frame, envelope, elements),
             Said::Refused { kind, id, reason } => return self.refuse(kind, &id, reason, effects),
             Said::Noise => return,
         };

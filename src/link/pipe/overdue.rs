@@ -84,7 +84,7 @@ impl Pipe {
             self.push_reply(StreamKey::UPSTREAM, StreamKey::DOWNSTREAM, &expired.reply);
             if let Some(cancel) = expired.cancel {
                 // Bounded by the requests that may be in flight: no more are read before this has left.
-                self.up.outbox.push_checked([cancel]);
+                self.up.outbox.push_edited(std::iter::once(&cancel), None, Vec::new());
             }
         }
         let dues = self.dues().into_iter().zip([TimeoutOf::Write, TimeoutOf::Write, TimeoutOf::StdioRead]);
