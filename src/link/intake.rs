@@ -136,7 +136,7 @@ impl Intake {
 
     /// The block of a batch, which holds its room until the last frame cut from it is gone. For links whose frames may
     /// still be on their way when this reads on; costs one allocation.
-    pub(super) fn charged(&self, batch: &FrameBatch) -> Bytes {
+    pub(super) fn charged(&mut self, batch: &FrameBatch) -> Bytes {
         self.block.charged(batch.block())
     }
 

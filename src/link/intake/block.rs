@@ -21,6 +21,8 @@ pub(super) struct Block {
     buf: Pooled,
     /// Invariant: the buffer's allocation is no larger than this room.
     held: Arc<Held>,
+    /// The allocation's length, when it was made or grew.
+    allocated: usize,
     /// Room for the next block, while frames of this one are on their way.
     next: Option<Room>,
 }
@@ -36,7 +38,7 @@ struct Held {
 impl Block {
     pub(super) fn new(allowance: &Allowance, toward: Toward) -> Self {
         let held = Held::new(Room::new(allowance, toward));
-        Self { allowance: allowance.clone(), toward, buf: Pooled::default(), held, next: None }
+        Self { allowance: allowance.clone(), toward, buf: Pooled::default(), held, allocated: 0, next: None }
     }
 
     pub(super) fn buf(&mut self) -> &mut BytesMut {
@@ -69,8 +71,14 @@ impl Block {
         self.go_on_with(Pooled::default(), Room::new(&self.allowance, self.toward));
     }
 
-    /// `block`, a part of this, which holds the charge until nobody has it.
-    pub(super) fn charged(&self, block: &Bytes) -> Bytes {
+    /// `block`, a part of this, which holds the charge until nobody has it. Of a large one, what it could have become
+    /// and did not is given back: its frames may be on their way for long.
+    pub(super) fn charged(&mut self, block: &Bytes) -> Bytes {
+        if let Some(Held { room, .. }) = Arc::get_mut(&mut self.held)
+            && room.is_large()
+        {
+            room.shrink(self.allocated);
+        }
         Bytes::from_owner(Pinned { bytes: block.clone(), _held: Arc::clone(&self.held) })
     }
 
@@ -106,6 +114,7 @@ impl Block {
             } else {
                 self.buf.fit(capacity);
             }
+            self.allocated = self.buf.capacity();
             if capacity <= SMALL_LEN {
                 room.shrink(capacity.max(self.buf.capacity()));
             }
@@ -123,6 +132,7 @@ impl Block {
 
     /// Leaves the block it has to the frames that are on their way.
     fn go_on_with(&mut self, buf: Pooled, room: Room) {
+        self.allocated = buf.capacity();
         let rest = std::mem::replace(&mut self.buf, buf);
         let held = std::mem::replace(&mut self.held, Held::new(room));
         // Nobody has set it: this is the only place, and the block is left once.
