@@ -103,6 +103,9 @@ const SESSION_LEN: usize = 2 * intake::MIN_BLOCK_LEN;
 /// Why a request over HTTP has no answer.
 fn unanswered(error: &SendError) -> Reason {
     let SendError::Timeout { waited, after, .. } = error else {
+        if let SendError::NoRoom { .. } = error {
+            return Reason::Overloaded { what: error.to_string(), retry_after: RETRY_AFTER };
+        }
         return Reason::ServerUnreachable { what: error.cause(), url: error.destination() };
     };
     let what = match waited {

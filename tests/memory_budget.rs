@@ -7,6 +7,9 @@
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/exposition.rs"]
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+mod exposition;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/mux.rs"]
 mod mux;
@@ -15,20 +18,26 @@ mod mux;
 mod support;
 #[path = "support/temp.rs"]
 mod temp;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "hostile/upstream.rs"]
+mod upstream;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     thread,
 };
 
-use client::Pending;
+use client::{Pending, Request, Response};
+use exposition::Scrape;
 use mux::{Call, Mux, assert_refused, call, echoed};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{Launch, Session, eventually};
 use temp::TempDir;
+use upstream::{Asked, Upstream};
 
 const MIB: usize = 1 << 20;
 
@@ -183,5 +192,58 @@ fn long_line_that_finds_no_room_is_an_error_to_its_asker_and_the_session_goes_on
     line.clear();
     BufReader::new(first).read_line(&mut line).unwrap();
     assert!(line.starts_with("{\"jsonrpc\":\"2.0\",\"id\":1,"), "{}", line.len());
+    proxy.signal(Signal::TERM);
+}
+
+const WAIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"wait"}"#;
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+
+/// Answers what does not wait.
+fn answer_unless_wait(asked: &Asked, to: &mut TcpStream) -> io::Result<bool> {
+    if asked.body == WAIT.as_bytes() {
+        // Until the other side leaves.
+        return to.read(&mut [0]).map(|_| false);
+    }
+    to.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").map(|()| true)
+}
+
+/// Asks on a connection that is kept.
+fn ask_on(kept: &TcpStream, address: SocketAddr) -> Response {
+    let request = Request::post(PING);
+    let (head, body) = request.parts(address);
+    let mut pending = Pending::of(kept.try_clone().unwrap());
+    pending.write(&[head.replace("Connection: close\r\n", "").as_bytes(), body].concat());
+    pending.response()
+}
+
+#[test]
+fn exchanges_of_a_relay_beyond_the_budget_are_refused_with_a_time_to_come_back_and_give_all_of_it_back() {
+    let upstream = Upstream::start(answer_unless_wait);
+    let options = ["proxy", "--listen", "127.0.0.1:0", "--metrics", "/metrics", "--max-frame-len", "4MiB"];
+    let mut proxy = Launch::new([&options[..], &["--memory-budget", "13MiB", &upstream.url()]].concat()).start();
+    let line = proxy.stderr.line_with("listening on http://");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/mcp")).unwrap().parse().unwrap();
+    let held = || Scrape::of(address, "/metrics").get("shadowcat_buffer_bytes");
+    let before = held();
+    let kept = TcpStream::connect(address).unwrap();
+    assert_eq!(ask_on(&kept, address).text(), "{}");
+    // Those that find no room for their connection are not accepted.
+    let waiting: Vec<Pending> = (0..200).map(|_| Request::post(WAIT).begin(address)).collect();
+    let mut refused = None;
+    eventually("there is no room for an exchange", || {
+        let mut response = ask_on(&kept, address);
+        let (status, retry_after) = (response.status, response.header("retry-after").map(str::to_owned));
+        let text = String::from_utf8(response.read_all().unwrap()).unwrap();
+        refused = (status != 200).then_some((status, retry_after, text));
+        refused.is_some()
+    });
+    let (status, retry_after, text) = refused.unwrap();
+    assert_eq!((status, retry_after.as_deref()), (503, Some("5")), "{text}");
+    assert!(text.contains("memory budget of 13631488 bytes is used up"), "{text}");
+    drop(waiting);
+    eventually("there is room again", || ask_on(&kept, address).status == 200);
+    drop(kept);
+    // The connection to the server waits for another exchange, for a while.
+    eventually("all of it is given back", || held() <= before);
     proxy.signal(Signal::TERM);
 }

@@ -55,9 +55,10 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
 }
 
 /// What reaches the server at the URL that was asked for.
-fn client(args: &ProxyArgs) -> Result<Client, Failure> {
+fn client(args: &ProxyArgs, budget: &Budget) -> Result<Client, Failure> {
     let Some(ServerAddr::Url(url)) = &args.url else { return Err(Failure::new(USAGE, "no URL of a server")) };
-    let config = args.upstream.client_config(url)?;
+    let mut config = args.upstream.client_config(url)?;
+    config.budget = budget.clone();
     Client::new(config).map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))
 }
 

@@ -35,9 +35,10 @@ use tracing::Instrument as _;
 
 use super::{
     counting::{count_error, count_unsent},
-    server_timing,
+    not_admitted, server_timing,
 };
 use crate::{
+    budget::{Allowance, Charge},
     clock,
     resources::Resources,
     session::{Reason, Reply, ResponseTimeouts, StreamKey},
@@ -225,6 +226,10 @@ impl Relay {
 
     async fn pass_traced(&self, request: Request, url: Uri, (place, traced): (Place, Traced)) -> Response {
         let begun = now();
+        let budget = &self.options.resources.budget;
+        let Some(room) = budget.try_admit(EXCHANGE_LEN, 0) else {
+            return self.refusal(StreamKey::DOWNSTREAM, &not_admitted(budget));
+        };
         let (parts, body) = request.into_parts();
         let is_message = place == Place::Endpoint && parts.method == Method::POST;
         let patience = match place {
@@ -250,11 +255,11 @@ impl Relay {
         match answer {
             Ok(answer) if is_message => {
                 let heard = now();
-                let mut answer = self.answered(place, answer, &patience);
+                let mut answer = self.answered(place, answer, (&patience, room));
                 self.time(&mut answer, [begun, sent, heard]);
                 answer
             }
-            Ok(answer) => self.answered(place, answer, &patience),
+            Ok(answer) => self.answered(place, answer, (&patience, room)),
             Err(Unsent::Refused(reason)) => self.refusal(StreamKey::DOWNSTREAM, &reason),
             Err(Unsent::Failed(error)) => self.unanswered(&error),
         }
@@ -336,12 +341,25 @@ impl Relay {
         if is_message && check == HeaderCheck::Off {
             asked::count(self.metrics(), MessageKind::Unseen, body.size_hint().lower());
         }
+        let head_room = if check == HeaderCheck::Off { None } else { Some(self.head_room(&body)?) };
         let asked = Asked::new(body, (check, traced), (self.options.limits, self.metrics()), headers, refuse);
         let asked = asked.with_patience(patience);
-        Ok(Body::boxed(asked.verified(self.through(To::Server))))
+        Ok(Body::boxed(asked.verified(self.through(To::Server)).charged(head_room)))
     }
 
-    fn answered(&self, place: Place, answer: http::Response<Incoming>, patience: &Patience) -> Response {
+    /// Room for what is kept of a message while its head is checked.
+    fn head_room(&self, body: &RequestBody) -> Result<Charge, Reason> {
+        let len = body.size_hint().upper().and_then(|len| usize::try_from(len).ok()).unwrap_or(asked::MAX_HEAD_LEN);
+        let budget = &self.options.resources.budget;
+        budget.try_take(len.min(asked::MAX_HEAD_LEN)).ok_or_else(|| not_admitted(budget))
+    }
+
+    fn answered(
+        &self,
+        place: Place,
+        answer: http::Response<Incoming>,
+        (patience, room): (&Patience, Allowance),
+    ) -> Response {
         let (mut parts, body) = answer.into_parts();
         tracing::debug!(status = parts.status.as_u16(), "the server answers");
         headers::clean_response(&mut parts.headers);
@@ -374,7 +392,7 @@ impl Relay {
         };
         let is_stream = media_type.eq_ignore_ascii_case("text/event-stream");
         let answered =
-            Answered::new(body, seen).with_pause(patience.pause(is_stream)).verified(self.through(To::Client));
+            Answered::new(body, seen, room).with_pause(patience.pause(is_stream)).verified(self.through(To::Client));
         Response::from_parts(parts, Body::boxed(answered))
     }
 
@@ -452,8 +470,14 @@ fn refusal(reason: &Reason) -> Response {
     let mut response = Response::new(Body::from(body.freeze()));
     *response.status_mut() = reason.status();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = reason.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
+
+/// What an exchange holds whatever passes: what is gathered into one piece, and an event that is looked at.
+const EXCHANGE_LEN: usize = answered::MAX_GATHERED + (4 << 10);
 
 impl fmt::Display for HeaderCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

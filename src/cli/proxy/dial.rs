@@ -26,7 +26,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let waits = args.waits.or(Waits::default());
     let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout, resources, waits };
     let scraping = Scraping::alone(&args, &options.resources)?;
-    let client = super::client(&args)?;
+    let client = super::client(&args, &options.resources.budget)?;
     let log = Log::start(level, format);
     let runtime = super::single_threaded()?;
     let outcome = runtime.block_on(scraping.during(format, dialed(client, options)));

@@ -183,7 +183,7 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
 }
 
 fn relay(args: &ProxyArgs, resources: Resources) -> Result<Link, Failure> {
-    let client = super::client(args)?;
+    let client = super::client(args, &resources.budget)?;
     let upstream = endpoint::Upstream::new(client.url());
     let mut options = relay::Options::default();
     options.resources = resources;

@@ -39,7 +39,7 @@ pub(crate) fn run(address: Address, mut args: ProxyArgs) -> Result<ExitCode, Fai
         Some(server) => Upstream::Command(server),
         None => match &args.url {
             Some(ServerAddr::Socket(target)) => Upstream::Socket(target.clone()),
-            _ => Upstream::Url(Box::new(super::client(&args)?)),
+            _ => Upstream::Url(Box::new(super::client(&args, &options.resources.budget)?)),
         },
     };
     let scraping = Scraping::alone(&args, &options.resources)?;

@@ -24,6 +24,7 @@ use super::{
     watched::{Part, Watched},
 };
 use crate::{
+    budget::Allowance,
     telemetry::metrics::{
         Metrics,
         labels::{CopyReason, Link, MessageKind, TimeoutOf, To},
@@ -49,6 +50,8 @@ pub(super) struct Answered {
     through: Option<Box<Through>>,
     /// How long the upstream may bring nothing; for ever if `None`.
     pause: Option<Pause>,
+    /// The exchange's, which is over with its answer.
+    _room: Allowance,
 }
 
 /// What is looked at, and how far.
@@ -206,7 +209,7 @@ impl Seen {
 }
 
 impl Answered {
-    pub(super) fn new(body: Incoming, seen: Seen) -> Self {
+    pub(super) fn new(body: Incoming, seen: Seen, room: Allowance) -> Self {
         Self {
             body,
             seen,
@@ -217,6 +220,7 @@ impl Answered {
             is_ended: false,
             through: None,
             pause: None,
+            _room: room,
         }
     }
 
@@ -376,4 +380,4 @@ const MAX_YIELDS: u8 = 2;
 /// A larger piece leaves as it came.
 const MAX_COPIED: usize = 4 << 10;
 /// Most bytes that are put into one piece.
-const MAX_GATHERED: usize = 64 << 10;
+pub(super) const MAX_GATHERED: usize = 16 << 10;

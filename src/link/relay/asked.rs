@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::{HeaderCheck, patience::Patience};
 use crate::{
+    budget::Charge,
     session::{
         Reason, mirror,
         revision::{Class, Facts, classify},
@@ -54,6 +55,8 @@ pub(super) struct Asked {
     through: Option<Box<Through>>,
     traced: Traced,
     patience: Patience,
+    /// For `head` and what is held behind it, until the verdict.
+    head_room: Option<Charge>,
 }
 
 /// The first chunks, as they came.
@@ -90,7 +93,13 @@ impl Asked {
             through: None,
             traced,
             patience: Patience::default(),
+            head_room: None,
         }
+    }
+
+    /// The body, with room for what is kept until the verdict.
+    pub(super) fn charged(self, head_room: Option<Charge>) -> Self {
+        Self { head_room, ..self }
     }
 
     /// The body, held against what came in.
@@ -137,6 +146,7 @@ impl Asked {
         if envelope.is_err() {
             self.metrics.noise.add((Link::Relay, To::Server), 1);
         }
+        self.head_room = None;
         let envelope = envelope.map_err(reason);
         let kind = envelope.as_ref().map_or(MessageKind::Unseen, |envelope| envelope.kind().into());
         let verdict = envelope.and_then(|envelope| self.compare(&envelope));

@@ -28,8 +28,8 @@ use tokio::time::Instant;
 use tower_service::Service as _;
 
 use super::Body;
-use crate::clock;
-use connect::{Connector, TooSlow};
+use crate::{budget::Budget, clock};
+use connect::{Connector, NoRoom, TooSlow};
 pub use direct::Incoming;
 use direct::{Direct, Failure};
 pub use probe::{Probe, Reached};
@@ -51,6 +51,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Most idle connections. Raising it costs the buffers of each, about 16 KiB.
     pub max_idle: usize,
+    /// What each connection is charged to.
+    pub budget: Budget,
 }
 
 /// A pool of connections to one upstream.
@@ -84,6 +86,14 @@ pub enum SendError {
         /// Where to.
         url: Uri,
         /// What the system or the TLS library says.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// There is no room for another connection; nothing was sent.
+    #[error("no room for a connection to {}: {source}", Named(url))]
+    NoRoom {
+        /// Where to.
+        url: Uri,
+        /// The numbers.
         source: Box<dyn StdError + Send + Sync>,
     },
     /// It took longer than it may.
@@ -127,6 +137,7 @@ impl Config {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(4),
             max_idle: 256,
+            budget: Budget::default(),
         }
     }
 }
@@ -145,6 +156,12 @@ impl Client {
             .pool_idle_timeout(config.idle_timeout)
             .pool_max_idle_per_host(config.max_idle)
             .retry_canceled_requests(false)
+            .http1_max_buf_size(direct::MAX_BUFFER_LEN)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_frame_size(MAX_FRAME)
+            .http2_max_send_buf_size(MAX_SEND_BUFFER)
+            .http2_max_header_list_size(MAX_HEADER_LIST_LEN)
             .build(connector.clone());
         let Config { url, headers, max_idle, idle_timeout, .. } = config;
         let direct = Direct::new(connector.clone(), max_idle, idle_timeout);
@@ -296,7 +313,10 @@ impl SendError {
     /// Where the request was to go, without credentials and query.
     #[must_use]
     pub fn destination(&self) -> String {
-        let (Self::Connect { url, .. } | Self::Timeout { url, .. } | Self::Broken { url, .. }) = self;
+        let (Self::Connect { url, .. }
+        | Self::NoRoom { url, .. }
+        | Self::Timeout { url, .. }
+        | Self::Broken { url, .. }) = self;
         Named(url).to_string()
     }
 
@@ -305,6 +325,7 @@ impl SendError {
     pub fn cause(&self) -> String {
         match self {
             Self::Connect { source, .. } => format!("cannot connect: {}", Chain(&**source)),
+            Self::NoRoom { source, .. } => source.to_string(),
             Self::Timeout { waited, .. } => waited.what().to_owned(),
             Self::Broken { source, .. } => format!("broke off before it answered: {}", Chain(&**source)),
         }
@@ -358,6 +379,10 @@ fn unconnected(url: Uri, source: Box<dyn StdError + Send + Sync>) -> SendError {
         if let Some(TooSlow(after)) = error.downcast_ref() {
             return SendError::Timeout { url, waited: Waited::Connection, after: *after };
         }
+        if error.is::<NoRoom>() {
+            let source = error.to_string().into();
+            return SendError::NoRoom { url, source };
+        }
         cause = error.source();
     }
     SendError::Connect { url, source }
@@ -402,6 +427,17 @@ impl fmt::Display for Chain<'_> {
 
 /// How long an answer shows that the upstream is there.
 const RECENT: Duration = Duration::from_secs(10);
+
+/// What an upstream may send of one body over HTTP/2 before somebody reads it.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// And of all bodies of its connection together.
+const CONNECTION_WINDOW: u32 = 2 << 20;
+/// Longest frame, as every peer must take it.
+const MAX_FRAME: u32 = 16 << 10;
+/// What waits for one stream's window before its link has to wait: slices of what is charged as a message.
+const MAX_SEND_BUFFER: usize = 256 << 10;
+/// Longest head of an answer over HTTP/2, in bytes; for HTTP/1.1, [`direct::MAX_BUFFER_LEN`] bounds it.
+const MAX_HEADER_LIST_LEN: u32 = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,9 @@
 //! Proxies are those of the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either
 //! case), as curl reads them, with one exception: what runs on this machine is never asked for through a proxy.
 //! Only proxies that speak HTTP without TLS are known.
+//!
+//! Each connection is charged to the memory budget with what HTTP and TLS libraries may hold for it, from its first
+//! byte to its end; where there is no room, none is made.
 
 use std::{
     io,
@@ -26,10 +29,14 @@ use hyper_util::{
     },
     rt::TokioIo,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, Take},
+    net::TcpStream,
+};
 use tower_service::Service;
 
-use super::Config;
+use super::{CONNECTION_WINDOW, Config, MAX_FRAME, MAX_HEADER_LIST_LEN};
+use crate::budget::{Allowance, Budget};
 
 /// Makes connections, TLS included, within the time they may take.
 #[derive(Debug, Clone)]
@@ -38,6 +45,7 @@ pub(super) struct Connector {
     proxy: Option<Intercept>,
     timeout: Duration,
     count: Arc<AtomicU64>,
+    budget: Budget,
 }
 
 /// Makes what TLS, if there is any, is spoken over.
@@ -51,15 +59,26 @@ pub(super) struct Route {
 /// A connection to the upstream, or to a proxy before it.
 #[derive(Debug)]
 pub(super) struct Stream {
-    tcp: TokioIo<TcpStream>,
+    /// Asked for less than [`READ_LEN`] at a time: hyper doubles its read buffer when a read has filled it, and keeps it
+    /// while the connection idles.
+    tcp: Take<TcpStream>,
     /// Whether requests name the whole URL, because a proxy reads them.
     is_proxied: bool,
+    /// What it is charged with.
+    rooms: Vec<Allowance>,
 }
 
 /// A connection took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection within {0:?}")]
 pub(super) struct TooSlow(pub(super) Duration);
+
+/// There is no room for another connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the memory budget of {total} bytes is used up")]
+pub(super) struct NoRoom {
+    total: usize,
+}
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
@@ -107,6 +126,7 @@ impl Connector {
             proxy,
             timeout: config.connect_timeout,
             count: Arc::default(),
+            budget: config.budget.clone(),
         })
     }
 
@@ -142,9 +162,25 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, url: Uri) -> Self::Future {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let (connecting, timeout) = (self.tls.call(url), self.timeout);
+        let tls_len = if url.scheme_str() == Some("https") { TLS_LEN } else { 0 };
+        let (connecting, timeout, budget) = (self.tls.call(url), self.timeout, self.budget.clone());
         Box::pin(async move {
-            tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| Err(TooSlow(timeout).into()))
+            let room = admitted(&budget, HTTP1_LEN + tls_len)?;
+            let mut stream =
+                tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| Err(TooSlow(timeout).into()))?;
+            match &mut stream {
+                MaybeHttpsStream::Http(stream) => stream.rooms.push(room),
+                MaybeHttpsStream::Https(tls) => {
+                    let (stream, session) = tls.inner_mut().get_mut();
+                    let is_http2 = session.alpn_protocol() == Some(b"h2");
+                    let rooms = &mut stream.inner_mut().rooms;
+                    rooms.push(room);
+                    if is_http2 {
+                        rooms.push(admitted(&budget, HTTP2_LEN)?);
+                    }
+                }
+            }
+            Ok(stream)
         })
     }
 }
@@ -161,7 +197,7 @@ impl Service<Uri> for Route {
     fn call(&mut self, url: Uri) -> Self::Future {
         let Some(proxy) = &self.proxy else {
             let connecting = self.tcp.call(url);
-            return Box::pin(async move { Ok(Stream { tcp: connecting.await?, is_proxied: false }) });
+            return Box::pin(async move { Ok(Stream::new(connecting.await?, false)) });
         };
         if url.scheme_str() == Some("https") {
             let tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
@@ -170,10 +206,25 @@ impl Service<Uri> for Route {
                 None => tunnel,
             };
             let connecting = tunnel.call(url);
-            return Box::pin(async move { Ok(Stream { tcp: connecting.await?, is_proxied: false }) });
+            return Box::pin(async move { Ok(Stream::new(connecting.await?, false)) });
         }
         let connecting = self.tcp.call(proxy.uri().clone());
-        Box::pin(async move { Ok(Stream { tcp: connecting.await?, is_proxied: true }) })
+        Box::pin(async move { Ok(Stream::new(connecting.await?, true)) })
+    }
+}
+
+/// Room for a connection that holds `len` bytes.
+fn admitted(budget: &Budget, len: usize) -> Result<Allowance, NoRoom> {
+    budget.try_admit(len, 0).ok_or_else(|| NoRoom { total: budget.total() })
+}
+
+impl Stream {
+    fn new(tcp: TokioIo<TcpStream>, is_proxied: bool) -> Self {
+        Self { tcp: tcp.into_inner().take(READ_LEN as u64), is_proxied, rooms: Vec::new() }
+    }
+
+    fn writer(&mut self) -> TokioIo<&mut TcpStream> {
+        TokioIo::new(self.tcp.get_mut())
     }
 }
 
@@ -185,25 +236,26 @@ impl Connection for Stream {
 
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        self.tcp.set_limit(READ_LEN as u64 - 1);
+        Pin::new(&mut TokioIo::new(&mut self.tcp)).poll_read(cx, buf)
     }
 }
 
 impl Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+        Pin::new(&mut self.writer()).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.writer()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.writer()).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        tokio::io::AsyncWrite::is_write_vectored(self.tcp.get_ref())
     }
 
     fn poll_write_vectored(
@@ -211,7 +263,7 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.writer()).poll_write_vectored(cx, slices)
     }
 }
 
@@ -220,6 +272,16 @@ fn is_here(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
+
+/// Most that is read at once, in bytes.
+const READ_LEN: usize = 16 << 10;
+/// What hyper holds for a connection over HTTP/1.1: a block that it reads into, and as much again for heads on their
+/// way out and in. What it gathers of bodies before it writes are slices of ours.
+const HTTP1_LEN: usize = READ_LEN + (8 << 10);
+/// What rustls holds: a record each way, and what is to be sent until the socket takes it (64 KiB, its default).
+const TLS_LEN: usize = 2 * (17 << 10) + (64 << 10);
+/// What h2 holds beyond that: bodies that nobody reads, a frame each way, a list of headers that is not complete.
+const HTTP2_LEN: usize = CONNECTION_WINDOW as usize + 2 * MAX_FRAME as usize + MAX_HEADER_LIST_LEN as usize;
 
 /// How long a connection may be silent before the system asks whether the other end is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);

@@ -270,7 +270,7 @@ impl fmt::Debug for Pool {
 }
 
 /// What hyper reads ahead of whoever reads the body, and gathers before it writes. It must hold a head.
-const MAX_BUFFER_LEN: usize = 128 << 10;
+pub(super) const MAX_BUFFER_LEN: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests;
