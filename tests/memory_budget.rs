@@ -82,7 +82,7 @@ fn all_but_one(mux: &Mux, call: &Call) -> (Pending, u8) {
 
 #[test]
 fn many_long_bodies_before_a_small_budget_all_come_through() {
-    let mux = Mux::start(&["--max-frame-len", "4MiB", "--memory-budget", "20MiB"]);
+    let mux = Mux::start(&["--max-frame-len", "4MiB", "--memory-budget", "20MiB", "--memory-timeout", "5m"]);
     let before = peak(proxy(&mux.session));
     thread::scope(|scope| {
         for client in 0..16 {
