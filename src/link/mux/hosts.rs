@@ -142,6 +142,8 @@ impl<K: Hash + Eq + Clone> Place<K> {
         if table.fallen.len() < MAX_FALLEN || table.fallen.contains_key(&self.key) {
             table.fallen.insert(self.key.clone(), Fallen { crashes, until, reason: None });
         }
+        // Whoever reads the log may be slow, and everybody who wants a child waits for the table.
+        drop(table);
         match until {
             Some(_) => tracing::warn!(?rest, crashes = crashes.in_a_row(), "the server crashed; the next start waits"),
             None => tracing::error!("the server crashed, and is not started again"),
