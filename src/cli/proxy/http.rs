@@ -45,7 +45,7 @@ struct Behind {
 /// What is on the other side.
 enum Upstream {
     Url(Link),
-    Command(Server, MuxOptions),
+    Command(Server, Box<MuxOptions>),
 }
 
 /// Serves until told to stop.
@@ -92,7 +92,7 @@ impl Behind {
                     server.name.clone_from(name);
                 }
                 let options = mux_options(&args, &server, resources)?;
-                Upstream::Command(server, options)
+                Upstream::Command(server, Box::new(options))
             }
             None => Upstream::Url(relay(&args, resources)?),
         };
@@ -105,7 +105,7 @@ impl Behind {
             Upstream::Url(link) => link,
             Upstream::Command(server, options) => {
                 let keeper = command::keeper(server.shutdown)?;
-                Link::Mux(Mux::new(server.command, keeper, log.server_lines(server.name), options))
+                Link::Mux(Mux::new(server.command, keeper, log.server_lines(server.name), *options))
             }
         };
         let site = match self.name {
