@@ -53,7 +53,7 @@ use crate::{
     budget::Allowance,
     clock,
     resources::Resources,
-    session::{McpSessionId, Reason, restart::Restart},
+    session::{McpSessionId, Reason, ResponseTimeouts, restart::Restart},
     supervise::{Command, keeper::Keeper, ladder::Times},
     telemetry::{ServerLines, metrics::labels::Link},
 };
@@ -97,6 +97,10 @@ pub struct MuxOptions {
     pub server_timing: bool,
     /// What sessions share with the process.
     pub resources: Resources,
+    /// How long a child may take to answer a request; whatever it says of the request begins its time anew.
+    pub response: ResponseTimeouts,
+    /// How long an event stream may be silent before it gets a comment: intermediaries cut idle ones.
+    pub keep_alive: Duration,
 }
 
 /// Who shares a child, of the modern era.
@@ -160,6 +164,8 @@ impl MuxOptions {
             restart: Restart::default(),
             server_timing: true,
             resources: Resources::default(),
+            response: ResponseTimeouts::default(),
+            keep_alive: Duration::from_secs(15),
         }
     }
 }

@@ -46,7 +46,8 @@ use bytes::{Bytes, BytesMut};
 
 use self::{again::Handshake, asked::Asked, hold::Hold, questions::Questions};
 use super::{
-    Reason, Reply, RequestId, StreamKey,
+    Reason, Reply, RequestId, ResponseTimeouts, StreamKey, Timeout,
+    awaited::cancelled,
     replay::{EventId, Replay, ReplayLimits, ResumeError},
 };
 
@@ -227,6 +228,13 @@ impl Owned {
         }
     }
 
+    /// The same, with limits on how long answers to the client may take; progress begins a request's time anew.
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: ResponseTimeouts) -> Self {
+        self.asked.limit(timeouts);
+        self
+    }
+
     /// The client opened a stream for messages of the server: a GET, or the event stream of HTTP+SSE. What
     /// was held back goes there.
     ///
@@ -327,8 +335,12 @@ impl Owned {
         told
     }
 
-    /// Time has passed: requests of the child that were held back for too long get their error.
+    /// Time has passed: requests of the child that were held back for too long get their error, and so do those of the
+    /// client that were not answered in time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((id, limit)) = self.asked.take_due(now) {
+            self.expire(id, limit);
+        }
         let limit = self.limits.hold;
         while let Some(held) = self.hold.take(|held| held.request.is_some() && now >= held.at + limit) {
             let waited = now.saturating_duration_since(held.at).as_millis();
@@ -349,6 +361,24 @@ impl Owned {
         self.ended.as_ref()
     }
 
+    /// A request of the client was not answered in time. The child is told, except of `initialize`, which cannot be
+    /// cancelled (Rules C1, C2, C6); its answer comes too late from now on.
+    fn expire(&mut self, id: RequestId, limit: Duration) {
+        let stream = match self.asked.cancel(id.as_bytes()) {
+            Some(stream) => {
+                self.out.push_back(Output::ToChild(cancelled(&id)));
+                stream
+            }
+            None => {
+                let Some(request) = self.asked.take(id.as_bytes()) else { return };
+                self.phase = Phase::New;
+                request.stream
+            }
+        };
+        let reply = Reply::new(id, Reason::Timeout(Timeout::of_answer(limit)));
+        self.deliver_answer(stream, written(&reply), None);
+    }
+
     /// What to do next. Take them all after every call.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
@@ -357,7 +387,8 @@ impl Owned {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.hold.oldest_request().map(|at| at + self.limits.hold)
+        let held = self.hold.oldest_request().map(|at| at + self.limits.hold);
+        held.into_iter().chain(self.asked.due()).min()
     }
 
     /// Since when the client has had no connection at all. What the child says does not count, and neither

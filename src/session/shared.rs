@@ -44,7 +44,7 @@ pub use cancel::{Cancel, Leaving};
 pub use dropped::{Dropped, DroppedCounts};
 pub use logs::MAX_GHOSTS;
 
-use super::{Reason, Reply, RequestId, StreamKey};
+use super::{Reason, Reply, RequestId, ResponseTimeouts, StreamKey, Timeout, deadline::Deadlines};
 use logs::Logs;
 use value::integer;
 
@@ -65,6 +65,9 @@ pub struct Shared {
     streams: HashMap<StreamKey, u64, RandomState>,
     logs: Logs,
     dropped: DroppedCounts,
+    timeouts: ResponseTimeouts,
+    /// Of those in `exchanges` that have a limit.
+    deadlines: Deadlines<u64>,
 }
 
 /// One request in flight.
@@ -151,7 +154,15 @@ impl Shared {
             streams: HashMap::default(),
             logs: Logs::default(),
             dropped: DroppedCounts::default(),
+            timeouts: ResponseTimeouts::default(),
+            deadlines: Deadlines::default(),
         }
+    }
+
+    /// The same, with limits on how long answers may take. What the child says of a request begins its time anew.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: ResponseTimeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     /// A client's request on its way to the child: what to write, with an id and a token of our own.
@@ -242,6 +253,25 @@ impl Shared {
         Some(Cancel::new(minted, why))
     }
 
+    /// When [`poll_expired`](Self::poll_expired) has something to say, if nothing happens before.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.deadlines.due()
+    }
+
+    /// Takes one request that was not answered in time: the error in place of its answer, and what to write to the
+    /// child. What the child says of it later is [late](Dropped::Late). Call until `None`.
+    pub fn poll_expired(&mut self, now: Instant) -> Option<(Orphan, Cancel)> {
+        loop {
+            let (minted, limit, ()) = self.deadlines.take_due(now)?;
+            let Some(exchange) = self.end(minted) else { continue };
+            self.logs.left(minted);
+            let reply = exchange.reply(Reason::Timeout(Timeout::of_answer(limit)));
+            let orphan = Orphan { stream: exchange.stream, reply, is_listen: exchange.is_listen };
+            return Some((orphan, Cancel::new(minted, Leaving::TimedOut)));
+        }
+    }
+
     /// The request of `stream` will not reach the child after all: it is as if it had never been asked, but
     /// what was minted for it stays unused.
     pub fn withdraw(&mut self, stream: StreamKey) {
@@ -291,6 +321,7 @@ impl Shared {
             is_listen: is_method(envelope, &frame, "subscriptions/listen"),
             at: now,
         };
+        let limit = self.timeouts.of_message(envelope, &frame);
         // Rule 2.5: logs never travel on a subscription, so it does not count among those who want some.
         let wants_logs = envelope.log_level().is_some() && !exchange.is_listen;
         let mut splice = Splice::new(frame);
@@ -300,6 +331,9 @@ impl Shared {
         self.next += 1;
         self.streams.insert(from, minted);
         self.exchanges.insert(minted, exchange);
+        if let Some(limit) = limit {
+            self.deadlines.start(minted, limit, (), now);
+        }
         if wants_logs {
             self.logs.asked(minted);
         }
@@ -405,6 +439,9 @@ impl Shared {
         let (stream, after) = (exchange.stream, now.saturating_duration_since(exchange.at));
         if route.is_final {
             self.end(route.minted);
+        } else {
+            // Rule C6: it is at it.
+            self.deadlines.extend(&route.minted, now);
         }
         Ok(Heard::To { stream, splice, is_final: route.is_final, after })
     }
@@ -413,6 +450,7 @@ impl Shared {
         let Entry::Occupied(entry) = self.exchanges.entry(minted) else { return None };
         let exchange = entry.remove();
         self.streams.remove(&exchange.stream);
+        self.deadlines.stop(&minted);
         Some(exchange)
     }
 }

@@ -62,7 +62,6 @@ pub(crate) fn meant_for(id: &str) -> &'static str {
         Some(Needs::Sessions) => "HTTP clients before commands; lines of JSON",
         Some(Needs::Lines) => "clients that speak lines",
         Some(Needs::Pipe) => "clients that speak lines, commands and sockets",
-        Some(Needs::LinesOrUrl) => "clients that speak lines; URLs",
     }
 }
 
@@ -117,8 +116,6 @@ enum Needs {
     Lines,
     /// Lines on both sides.
     Pipe,
-    /// Not children that clients over HTTP are in front of.
-    LinesOrUrl,
 }
 
 impl Needs {
@@ -143,10 +140,6 @@ impl Needs {
             Self::Pipe => {
                 let what = "a client that speaks lines (stdin, unix:, tcp:) and a server that is a command or a socket";
                 (!is_http && server != Server::Url, what)
-            }
-            Self::LinesOrUrl => {
-                let what = "a client that speaks lines (stdin, unix:, tcp:), or a server that is a URL";
-                (!is_http || server == Server::Url, what)
             }
             Self::Sessions => {
                 let what = "clients that connect (--listen ADDR): over HTTP to a command, or with lines of JSON";
@@ -199,8 +192,9 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("ca", Needs::Url, Whose::Each),
     ("connect_timeout", Needs::UrlOrSocket, Whose::Each),
     ("upstream_idle_timeout", Needs::Url, Whose::Each),
-    ("response_timeout", Needs::LinesOrUrl, Whose::Each),
-    ("response_timeout_for", Needs::LinesOrUrl, Whose::Each),
+    ("response_timeout", Needs::Nothing, Whose::Each),
+    ("response_timeout_for", Needs::Nothing, Whose::Each),
+    ("keep_alive", Needs::HttpAndCommand, Whose::Each),
     ("slow_consumer", Needs::Lines, Whose::Process),
     ("stdio_read_timeout", Needs::Pipe, Whose::Each),
     ("stdio_write_timeout", Needs::Pipe, Whose::Each),

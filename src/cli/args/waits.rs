@@ -22,6 +22,11 @@ pub(crate) struct WaitArgs {
     #[arg(long, value_name = "METHOD=DURATION", value_parser = parse_method, action = ArgAction::Append)]
     pub(crate) response_timeout_for: Vec<(Box<str>, Option<Duration>)>,
 
+    /// Where HTTP clients are in front of a command: how long an event stream may be silent before it gets a comment,
+    /// so that nobody on the way cuts it [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive)]
+    pub(crate) keep_alive: Option<Duration>,
+
     /// What becomes of a client that reads nothing of what is there for it: pause, to have its server wait, or
     /// disconnect:DURATION [default: pause on stdin and stdout, disconnect:1m for clients that connect]
     #[arg(long, value_name = "WHAT", value_parser = parse_slow_consumer)]
@@ -76,6 +81,12 @@ fn parse_method(typed: &str) -> Result<(Box<str>, Option<Duration>), String> {
         limit => Some(parse_duration(limit).map_err(|error| error.to_string())?),
     };
     Ok((method.into(), limit))
+}
+
+/// Without a pause there would be nothing but comments.
+fn parse_positive(typed: &str) -> Result<Duration, String> {
+    let duration = parse_duration(typed).map_err(|error| error.to_string())?;
+    if duration < Duration::from_millis(10) { Err("want at least 10ms".to_owned()) } else { Ok(duration) }
 }
 
 fn parse_slow_consumer(typed: &str) -> Result<SlowConsumer, String> {

@@ -170,6 +170,8 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
     let sessions = &args.listen.sessions;
     options.resources = resources;
     options.max_pending = args.max_pending;
+    options.response = args.waits.response();
+    options.keep_alive = args.waits.keep_alive.unwrap_or(options.keep_alive);
     options.shutdown = server.shutdown;
     options.start_timeout = args.start_timeout;
     options.session_idle = sessions.session_idle.unwrap_or(options.session_idle);

@@ -125,8 +125,10 @@ impl Book {
     }
 
     pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if let Self::Owned(owning) = self {
-            owning.handle_time(now, effects);
+        match self {
+            Self::Shared(Some(sharing)) => sharing.handle_time(now, effects),
+            Self::Shared(None) => {}
+            Self::Owned(owning) => owning.handle_time(now, effects),
         }
     }
 

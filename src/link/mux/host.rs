@@ -95,7 +95,7 @@ impl Host {
         let again = Again::new(&chair, parts.options.restart);
         let Resources { metrics, verify, .. } = &parts.options.resources;
         let meter = Meter::new(metrics);
-        let lanes = Lanes::checked(verify.check(metrics, Link::Mux, To::Client));
+        let lanes = Lanes::new(parts.options.keep_alive, verify.check(metrics, Link::Mux, To::Client));
         Self {
             parts,
             orders,

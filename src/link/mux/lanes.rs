@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// All lanes of one child.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
     lanes: HashMap<StreamKey, Lane>,
     /// Resolve when the exchange behind a lane is gone.
@@ -40,6 +40,8 @@ pub(super) struct Lanes {
     due: Option<Instant>,
     /// With `--verify`.
     check: Option<Box<Check>>,
+    /// How long an event stream may be silent.
+    keep_alive: Duration,
 }
 
 /// How an exchange begins to be answered.
@@ -140,9 +142,11 @@ impl Future for Departure {
 }
 
 impl Lanes {
-    /// What enters a lane is held against what the child said, if `check` is there.
-    pub(super) fn checked(check: Option<Box<Check>>) -> Self {
-        Self { check, ..Self::default() }
+    /// No lane yet; none of them will be silent for longer than `keep_alive`. What enters a lane is held against what
+    /// the child said, if `check` is there.
+    pub(super) fn new(keep_alive: Duration, check: Option<Box<Check>>) -> Self {
+        let (lanes, departures, stalled) = (HashMap::new(), FuturesUnordered::new(), VecDeque::new());
+        Self { lanes, departures, stalled, due: None, check, keep_alive }
     }
 
     /// Takes an exchange in.
@@ -153,7 +157,7 @@ impl Lanes {
         let lane =
             Lane { state, allowance, is_pausable, opened: now, written: now, is_ending: false, has_begun: false };
         self.lanes.insert(key, lane);
-        let due = now + OPEN_AFTER;
+        let due = now + OPEN_AFTER.min(self.keep_alive);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -321,8 +325,8 @@ impl Lanes {
         self.due = None;
         for (&key, lane) in &mut self.lanes {
             let allowed = match lane.state {
-                State::Undecided(_) => OPEN_AFTER,
-                State::Events(_) => KEEP_ALIVE_AFTER,
+                State::Undecided(_) => OPEN_AFTER.min(self.keep_alive),
+                State::Events(_) => self.keep_alive,
             };
             if now.saturating_duration_since(lane.written) >= allowed {
                 lane.written = now;
@@ -436,9 +440,6 @@ const MAX_COPY: usize = 16 << 10;
 
 /// How long an exchange may be undecided.
 const OPEN_AFTER: Duration = Duration::from_secs(5);
-
-/// How long an event stream may be silent (DESIGN §7).
-const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

@@ -46,6 +46,7 @@ impl Owning {
         let max_handshake = if options.restart == Restart::Replay { MAX_HANDSHAKE_LEN } else { 0 };
         let limits = OwnedLimits { max_pending, idle, max_handshake, ..OwnedLimits::default() };
         let (owned, start_timeout) = (Owned::new(dialect, limits, now), options.start_timeout);
+        let owned = owned.with_timeouts(options.response.clone());
         Self { owned, dialect, idle, start_timeout, first: None, events: None, endpoint, late: 0 }
     }
 

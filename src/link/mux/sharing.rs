@@ -20,7 +20,7 @@ use crate::session::{
     dialed::is_method,
     mirror,
     revision::{self, Era},
-    shared::{Dropped, Heard, Leaving, Shared},
+    shared::{Dropped, Heard, Leaving, Orphan, Shared},
     status_of_error,
     tools::Tools,
 };
@@ -46,7 +46,8 @@ pub(super) struct Sharing {
 impl Sharing {
     pub(super) fn new(options: &MuxOptions, now: Instant) -> Self {
         Self {
-            shared: Shared::new(options.max_pending, options.limits.max_id_len()),
+            shared: Shared::new(options.max_pending, options.limits.max_id_len())
+                .with_timeouts(options.response.clone()),
             header_check: options.header_check,
             tools: Tools::new(),
             lists: HashSet::new(),
@@ -58,15 +59,31 @@ impl Sharing {
         }
     }
 
-    /// When the child is [idle](Self::is_idle), if nothing happens.
+    /// When there is something to do for [`handle_time`](Self::handle_time), or the child is [idle](Self::is_idle).
     pub(super) fn due(&self) -> Option<Instant> {
+        self.shared.due().into_iter().chain(self.idle_due()).min()
+    }
+
+    /// Whoever was not answered in time is told so, and so is the child.
+    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        while let Some((Orphan { stream, reply, is_listen }, cancel)) = self.shared.poll_expired(now) {
+            self.lists.remove(&stream);
+            self.lacking.remove(&stream);
+            let mut message = BytesMut::with_capacity(128);
+            cancel.write(&mut message);
+            effects.push(Effect::ToChild(Pieces::from(message.freeze())));
+            effects.push(Effect::Fail { to: stream, reply, is_listen });
+        }
+    }
+
+    fn idle_due(&self) -> Option<Instant> {
         let idle = self.idle.filter(|_| self.shared.in_flight() == 0 && !self.is_over)?;
         Some(self.seen + idle)
     }
 
     /// Whether it was without a request for as long as it may be.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
-        self.due().is_some_and(|due| due <= now)
+        self.idle_due().is_some_and(|due| due <= now)
     }
 
     /// No more is asked of the child.

@@ -4,12 +4,16 @@
 //! cancelled is remembered for a while, so that its late answer is known for what it is and nobody gets the
 //! id meanwhile.
 
-use std::{collections::VecDeque, hash::RandomState, time::Instant};
+use std::{
+    collections::VecDeque,
+    hash::RandomState,
+    time::{Duration, Instant},
+};
 
 use hashbrown::HashMap;
 use shadowcat_codecs::envelope::Envelope;
 
-use super::super::{Reason, RequestId, StreamKey, spelling};
+use super::super::{Reason, RequestId, ResponseTimeouts, StreamKey, deadline::Deadlines, spelling};
 
 /// The table. Bounded by `max` requests that wait and [`MAX_CANCELLED`] that do not.
 #[derive(Debug)]
@@ -23,6 +27,9 @@ pub(super) struct Asked {
     /// The ids in `requests` that were cancelled, oldest first.
     cancelled: VecDeque<RequestId>,
     posts: HashMap<StreamKey, Post, RandomState>,
+    timeouts: ResponseTimeouts,
+    /// Of the requests that wait and have a limit.
+    deadlines: Deadlines<RequestId>,
 }
 
 #[derive(Debug, Clone)]
@@ -68,7 +75,33 @@ impl Asked {
             tokens: HashMap::default(),
             cancelled: VecDeque::new(),
             posts: HashMap::default(),
+            timeouts: ResponseTimeouts::default(),
+            deadlines: Deadlines::default(),
         }
+    }
+
+    pub(super) fn limit(&mut self, timeouts: ResponseTimeouts) {
+        self.timeouts = timeouts;
+    }
+
+    /// Progress was reported under `token`: its request's time begins anew (Rule C6).
+    pub(super) fn progressed(&mut self, token: &[u8], at: Instant) {
+        if !self.deadlines.is_empty()
+            && let Some(id) = self.find_token(token).map(|found| found.id.clone())
+        {
+            self.deadlines.extend(&id, at);
+        }
+    }
+
+    /// When the next request is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.deadlines.due()
+    }
+
+    /// A request that was not answered in time, and its limit. It still waits.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(RequestId, Duration)> {
+        let (id, limit, ()) = self.deadlines.take_due(now)?;
+        Some((id, limit))
     }
 
     /// A request goes out, to be answered on `stream`.
@@ -98,6 +131,9 @@ impl Asked {
             self.tokens.insert(token.clone(), id.clone());
         }
         let is_initialize = spelling::method_is(frame, envelope, "initialize");
+        if let Some(limit) = self.timeouts.of_message(envelope, frame) {
+            self.deadlines.start(id.clone(), limit, (), at);
+        }
         self.requests.insert(id, Request { stream, at, number, is_initialize, is_cancelled: false, token });
         Ok(())
     }
@@ -126,6 +162,7 @@ impl Asked {
     /// The request with exactly this `id` waits no more.
     pub(super) fn take(&mut self, id: &[u8]) -> Option<Request> {
         let request = self.requests.remove(id)?;
+        self.deadlines.stop(id);
         if request.is_cancelled {
             self.cancelled.retain(|cancelled| cancelled.as_bytes() != id);
         } else {
@@ -142,6 +179,7 @@ impl Asked {
         request.is_cancelled = true;
         let (stream, token) = (request.stream, request.token.take());
         self.waiting -= 1;
+        self.deadlines.stop(id);
         self.forget_token(token.as_ref(), id);
         self.cancelled.push_back(RequestId::new(id));
         if self.cancelled.len() > MAX_CANCELLED {
@@ -158,6 +196,7 @@ impl Asked {
         all.sort_by_key(|(_, request)| request.number);
         self.tokens.clear();
         self.cancelled.clear();
+        self.deadlines = Deadlines::default();
         self.waiting = 0;
         all
     }

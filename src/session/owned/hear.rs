@@ -256,6 +256,10 @@ impl Owned {
                 }
                 Ok(Some(now.saturating_duration_since(request.at)))
             }
+            Kind::Notification if method_is(frame, envelope, "notifications/progress") => {
+                self.asked.progressed(envelope.progress_token().map(|token| token.of(frame)).unwrap_or_default(), now);
+                Ok(None)
+            }
             Kind::Notification if method_is(frame, envelope, "notifications/cancelled") => {
                 let id = envelope.request_id().map(|id| id.of(frame)).unwrap_or_default();
                 if let Some(id) = self.questions.find(id).map(|(id, _)| id.clone()) {
