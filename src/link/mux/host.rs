@@ -172,6 +172,7 @@ impl Host {
             said: Vec::new(),
             linger_due: None,
             settle_due: None,
+            is_lost: false,
         };
         self.serve(running, exit, log.run(), nursery).await;
         drop((claim, counted));
@@ -194,7 +195,8 @@ impl Host {
         self.begin_again(&mut child);
         // A reader that is only slow still gets what was said.
         while !child.is_over() || (self.lanes.is_stalled() && !stop.is_cancelled()) {
-            let can_take = has_orders && !child.io.is_backed_up() && !self.is_crowded();
+            // Whoever came for a child that is being lost is told how it ended, as soon as that is known.
+            let can_take = has_orders && !child.io.is_backed_up() && !self.is_crowded() && !child.is_lost;
             let can_read = !child.io.has_ended() && !self.lanes.is_stalled() && !child.io.is_full_of_replies();
             let room = self.lanes.room();
             let due = self.due(&child);
@@ -380,7 +382,7 @@ impl Host {
             child.io.abandon();
         }
         if child.settle_due.is_some_and(|due| due <= now) {
-            child.settle_due = None;
+            (child.settle_due, child.is_lost) = (None, false);
             self.settle(child);
         }
         if let Some(push) = self.ladder.handle_due(now) {
@@ -488,6 +490,7 @@ impl Host {
         }
         self.fall(child);
         self.end_child(child);
+        child.is_lost = !self.can_go_on();
     }
 
     /// The child is asked to end, and pushed if it does not. Whoever wants one from now on needs another.

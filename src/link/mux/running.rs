@@ -26,6 +26,8 @@ pub(super) struct Running {
     pub(super) linger_due: Option<Instant>,
     /// When to stop waiting for the exit of a child whose stdout has ended: it will answer nothing any more.
     pub(super) settle_due: Option<Instant>,
+    /// Whether it ended before it was asked to, and how is not known yet.
+    pub(super) is_lost: bool,
 }
 
 /// What one turn of the child's streams brought.
