@@ -6,7 +6,7 @@
 //! added; what is written in its place is, as if it had come in.
 //!
 //! What only bridges change is undone before hashing: raw CR and LF between tokens count as spaces
-//! ([`Verify::blanked`]), and for what was spliced in, what was there before ([`Edit`]). A difference is counted and logged with lengths and offsets, never with a payload. This finds faults
+//! (`Verify::blanked`), and for what was spliced in, what was there before (`Edit`). A difference is counted and logged with lengths and offsets, never with a payload. This finds faults
 //! of ours, not attacks: a hash of 64 bits is enough for the one, and no promise against the other.
 
 use std::{collections::VecDeque, fmt, hash::Hasher as _};

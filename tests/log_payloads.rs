@@ -19,7 +19,7 @@ mod temp;
 #[path = "support/upstream.rs"]
 mod upstream;
 
-use std::{env, net::SocketAddr};
+use std::net::SocketAddr;
 
 use client::Request;
 use mux::fixture;

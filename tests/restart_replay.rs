@@ -161,7 +161,7 @@ fn question_of_the_dead_is_nobodys() {
     let asking = client.post(run("1", r#"{"ask":"sampling/createMessage"}"#).legacy_body()).begin(mux.address);
     let mut asked = asking.response();
     while !asked.data().contains("question 1") {}
-    kill(u32::try_from(mux.pids()[0]).unwrap(), Signal::KILL);
+    kill(mux.pids()[0], Signal::KILL);
     let told: Value = serde_json::from_str(&asked.data()).unwrap();
     assert_eq!((&told["id"], &told["error"]["data"]["signal"]), (&json!(1), &json!(9)), "{told}");
     let late = r#"{"jsonrpc":"2.0","id":"question 1","result":"late"}"#;

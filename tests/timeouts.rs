@@ -83,14 +83,14 @@ fn a_legacy_session_is_told_so_in_its_own_ids() {
 
 #[test]
 fn progress_keeps_a_call_of_a_child_alive() {
-    let mux = Mux::start(&["--response-timeout", "2s"]);
+    let mux = Mux::start(&["--response-timeout", "5s"]);
     // Each of the steps waits for the test, so that time passes between them.
     let steps = (0..4).map(|n| format!(r#"{{"wait":"g{n}"}},{{"progress":["{n}"]}}"#)).collect::<Vec<_>>().join(",");
     let mut response = mux.send(&run("1", &format!(r#"{{"progress":["go"]}},{steps}"#)).token("\"t\"").modern());
     assert_eq!(response.data(), progress("\"t\"", 0, "go"));
     for n in 0..4 {
         // Less than the limit each time, and more than it in all.
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        std::thread::park_timeout(std::time::Duration::from_millis(1500));
         mux.run(&format!(r#"{{"open":"g{n}"}}"#));
         assert_eq!(response.data(), progress("\"t\"", 0, &n.to_string()));
     }

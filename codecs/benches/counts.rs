@@ -10,6 +10,7 @@
     missing_docs,
     clippy::print_stdout,
     clippy::expect_used,
+    clippy::panic,
     reason = "a benchmark prints, and one that cannot go on should stop"
 )]
 

@@ -144,8 +144,7 @@ impl World {
         let server = Peer::new(child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let stop = CancellationToken::new();
         let stops = Drain { token: stop.clone(), timeout: STOP_TIMEOUT }.stops();
-        let mut resources = Resources::default();
-        resources.verify = Verify::on().unwrap();
+        let resources = Resources { verify: Verify::on().unwrap(), ..Resources::default() };
         let metrics = resources.metrics.clone();
         let options = Options {
             limits: Limits::default().with_max_frame_len(MAX_FRAME_LEN).unwrap(),
