@@ -31,7 +31,7 @@ pub(crate) const MAX_FRAME_LEN: usize = 1 << 20;
 
 /// Most memory that one row may cost the proxy, with its neighbour: a frame of the maximum on its way in and out,
 /// what the system's allocator keeps of it, and the fixed buffers of a few connections.
-pub(crate) const MOST: usize = 8 << 20;
+pub(crate) const MOST: usize = 12 << 20;
 
 /// One table's proxy.
 pub(crate) struct Stage {
