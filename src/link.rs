@@ -18,6 +18,7 @@ pub mod dial;
 pub mod endpoint;
 #[cfg(unix)]
 mod gathered;
+mod http_error;
 mod intake;
 #[cfg(unix)]
 pub mod lines;

@@ -118,8 +118,12 @@ fn what_is_not_a_message_of_a_session_is_refused() {
         assert!([400, 404].contains(&mux.send(&Request::post(body.clone()).at(path)).status), "{path}");
     }
     assert_eq!(mux.send(&Request::post("{").at(&session.messages)).status, 400);
-    assert_eq!(mux.send(&Request::get().at(&session.messages)).status, 405);
-    assert_eq!(mux.send(&Request::post(body.clone()).at("/sse")).status, 405);
+    for (request, allowed) in
+        [(Request::get().at(&session.messages), "POST"), (Request::post(body.clone()).at("/sse"), "GET")]
+    {
+        let answer = mux.send(&request);
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "RFC 9110, 15.5.6");
+    }
     assert_eq!(mux.seen(), [""; 0]);
     // Unless it is asked for, none of this is there (Rule L5).
     let mux = Mux::start(&[]);

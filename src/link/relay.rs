@@ -24,7 +24,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use futures::future::{Either, select};
 use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use http_body::Body as _;
@@ -35,6 +34,7 @@ use tracing::Instrument as _;
 
 use super::{
     counting::{count_error, count_unsent},
+    http_error::http_error,
     not_admitted, server_timing,
 };
 use crate::{
@@ -463,17 +463,9 @@ fn now() -> Instant {
     clock::now().into_std()
 }
 
-/// An HTTP error with a JSON-RPC error without id: it may be that nobody has read one (rule F6).
+/// An error about a message without its id: it may be that nobody has read one (rule F6).
 fn refusal(reason: &Reason) -> Response {
-    let mut body = BytesMut::new();
-    Reply::without_id(reason.clone()).write(&mut body);
-    let mut response = Response::new(Body::from(body.freeze()));
-    *response.status_mut() = reason.status();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(seconds) = reason.retry_after() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    http_error(&Reply::without_id(reason.clone()))
 }
 
 /// What an exchange holds whatever passes: what is gathered into one piece, and an event that is looked at.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame as BodyFrame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     budget::{Allowance, Toward},
     clock,
-    link::{counting::count_error, gathered::Gathered, no_room, not_admitted, server_timing},
+    link::{counting::count_error, gathered::Gathered, http_error::http_error, no_room, not_admitted, server_timing},
     session::{
         McpSessionId, Reason, Reply, StreamKey,
         mirror::{LAST_EVENT_ID, MCP_SESSION_ID},
@@ -241,7 +241,7 @@ impl Mux {
         let is_answer = matches!(reply.reason(), Reason::AnswerTooLarge { .. } | Reason::AnswerRefused { .. });
         let of = if is_answer { StreamKey::UPSTREAM } else { StreamKey::DOWNSTREAM };
         count_error(&self.parts.options.resources.metrics, reply.reason(), of);
-        refused(reply)
+        http_error(reply)
     }
 
     /// Reads a body whole, as it has to become one line, and parses its envelope.
@@ -410,23 +410,6 @@ fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
             (one == "*" || one.eq_ignore_ascii_case(kind)) && (other == "*" || other.eq_ignore_ascii_case(subtype))
         })
     })
-}
-
-fn refused(reply: &Reply) -> Response {
-    let reason = reply.reason();
-    let mut message = BytesMut::with_capacity(256);
-    reply.write(&mut message);
-    let mut response = Response::new(Body::from(message.freeze()));
-    *response.status_mut() = reason.status();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-    if let Reason::MethodNotAllowed { allowed } = reason {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
-    }
-    if let Some(seconds) = reason.retry_after() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
 }
 
 fn empty(status: StatusCode) -> Response {
