@@ -3,6 +3,7 @@
 //! stdout belongs to the protocol; what we say goes to stderr. Only what has no wire prints to stdout: `demo`,
 //! `doctor`, `completions`, `man`, `--help` and `--version`.
 
+mod advice;
 mod args;
 #[cfg(unix)]
 mod config;
@@ -27,6 +28,7 @@ pub(crate) use exit::{Failure, RUNTIME};
 pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let typed: Vec<OsString> = typed.into_iter().collect();
     // For ourselves only, so that no help, completion or page speaks of it.
+    #[cfg(unix)]
     if typed.get(1).is_some_and(|word| word == DEMO_SERVER) {
         return crate::demo::serve();
     }
@@ -42,7 +44,7 @@ pub(crate) fn run(typed: impl IntoIterator<Item = OsString>) -> Result<ExitCode,
             let _ = error.print();
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => Err(Failure::usage(&error)),
+        Err(error) => Err(advice::usage(&error, &typed)),
     }
 }
 
@@ -69,6 +71,7 @@ fn start(task: Task, typed: &[OsString], matches: &ArgMatches, mut shape: Comman
         }
         Task::Doctor(args) => doctor::run(&args),
         Task::Pipe(args) => crate::filter::run(args.into_options()?),
+        #[cfg(unix)]
         Task::Demo(args) => crate::demo::run(args.calls),
         Task::Completions { shell } => pages::completions(shell),
         Task::Man { of } => pages::manual(&of),
@@ -76,4 +79,5 @@ fn start(task: Task, typed: &[OsString], matches: &ArgMatches, mut shape: Comman
 }
 
 /// What the demonstration starts this program as.
+#[cfg(unix)]
 pub(crate) const DEMO_SERVER: &str = "__demo-server";

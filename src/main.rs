@@ -2,6 +2,7 @@
 
 mod allocator;
 mod cli;
+#[cfg(unix)]
 mod demo;
 mod filter;
 

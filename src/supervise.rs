@@ -15,7 +15,7 @@ pub mod server_log;
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -30,6 +30,8 @@ pub struct Command {
     pub args: Vec<OsString>,
     /// Environment variables to set, over the inherited ones.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables of ours that it does not inherit.
+    pub env_remove: Vec<OsString>,
     /// Whether to start from an empty environment instead of ours.
     pub env_clear: bool,
     /// Where to start it; ours if `None`.
@@ -54,7 +56,7 @@ pub enum ExitStatus {
 #[non_exhaustive]
 pub enum SpawnError {
     /// The program or the directory is not there, or may not be used.
-    #[error("cannot start {}: {source}", program.display())]
+    #[error("cannot start {}: {source}{}", program.display(), look_at(program, source))]
     Program {
         /// What was to be started.
         program: OsString,
@@ -72,6 +74,22 @@ pub enum SpawnError {
     /// The keeper did not do its part.
     #[error("cannot start a child: {0}")]
     Keeper(#[from] io::Error),
+}
+
+/// What to look at if a program cannot be started.
+fn look_at(program: &OsStr, source: &io::Error) -> &'static str {
+    let is_path = Path::new(program).components().count() > 1;
+    match source.kind() {
+        io::ErrorKind::NotFound if program.to_string_lossy().contains(char::is_whitespace) => {
+            "; the program and each of its arguments are words of their own"
+        }
+        io::ErrorKind::NotFound if is_path => "; it is not there, or the interpreter that its first line names is not",
+        io::ErrorKind::NotFound => "; is it installed, and on PATH?",
+        io::ErrorKind::PermissionDenied => {
+            "; is it a program, and executable? Scripts may need theirs named: python FILE"
+        }
+        _ => "",
+    }
 }
 
 impl Command {

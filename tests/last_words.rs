@@ -120,6 +120,7 @@ fn client_on_stdin_is_told_that_the_server_is_mute() {
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
     let failure = stderr.lines().last().unwrap();
     assert!(failure.contains("did not answer initialize within 200ms"), "{stderr}");
+    assert!(failure.contains("--start-timeout"), "what to do next: {stderr}");
     assert!(failure.contains("looking for a database"), "{stderr}");
 }
 

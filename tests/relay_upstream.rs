@@ -198,7 +198,7 @@ fn a_token_from_the_environment_takes_the_place_of_the_clients() {
     assert_eq!(upstream.accept().head().all("authorization"), ["Bearer secret"]);
     let mut session = Launch::new(["proxy", "--listen", "127.0.0.1:0", "--bearer-env", "RELAY_UNSET", &url]).start();
     let ended = session.end();
-    assert!(ended.code == Some(64) && ended.stderr.contains("RELAY_UNSET"), "{ended:?}");
+    assert!(ended.code == Some(78) && ended.stderr.contains("RELAY_UNSET"), "{ended:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod support;
 #[path = "support/temp.rs"]
 mod temp;
 
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use support::{Ended, Launch};
 use temp::TempDir;
@@ -55,9 +55,17 @@ fn wrong_usage_is_64_and_one_helpful_line() {
         (&["proxy", "--max-pending", "many", "--", "cat"], &["--max-pending", "many"]),
         (&["proxy", "--drain-timeout", "soon", "--", "cat"], &["--drain-timeout", "soon"]),
         (&["proxy", "--log-level", "loud", "--", "cat"], &["--log-level", "loud", "debug"]),
-        (&["demo", "--calls", "x"], &["--calls"]),
+        (&["proxy", "npx", "-y", "foo"], &["'-y'", "behind --: shadowcat proxy -- npx -y foo\n"]),
+        (&["proxy", "npx"], &["'npx' is no URL", "behind --: shadowcat proxy -- npx\n"]),
+        (&["proxy", "--listen", "0", "npx -y foo"], &["behind --: shadowcat proxy --listen 0 -- npx -y foo\n"]),
+        (&["proxy", "npx", "--", "foo"], &["behind --: shadowcat proxy -- npx foo\n"]),
+        (&["config"], &["show", "check", "'shadowcat config --help'"]),
+        (&["config", "show", "--what"], &["'shadowcat config show --help'"]),
+        (&["pipe", "--what"], &["--what", "'shadowcat pipe --help'"]),
+        (&["demo", "--calls", "x"], &["--calls", "'shadowcat demo --help'"]),
         (&["doctor"], &["URL"]),
         (&["doctor", "ftp://127.0.0.1/"], &["ftp://127.0.0.1/", "http"]),
+        (&["doctor", "unix:/x"], &["over HTTP", "shadowcat proxy unix:/x"]),
         (&["doctor", "--max-size", "many", "http://127.0.0.1:9/"], &["--max-size", "many"]),
     ] {
         assert_refused(args, 64, words);
@@ -71,13 +79,72 @@ fn server_that_cannot_be_started_is_2_and_named() {
     fs::write(&plain, "echo").unwrap();
     let (plain, nowhere) = (plain.to_str().unwrap(), here.join("nowhere"));
     let nowhere = nowhere.to_str().unwrap();
-    assert_refused(&["proxy", "--", "no-such-program-4711"], 2, &["no-such-program-4711", "No such file"]);
+    assert_refused(&["proxy", "--", "no-such-program-4711"], 2, &["no-such-program-4711", "No such file", "PATH?"]);
+    assert_refused(&["proxy", "--", "cat -u"], 2, &["cat -u", "No such file", "words of their own"]);
     assert_refused(&["proxy", "--", nowhere], 2, &[nowhere, "No such file"]);
-    assert_refused(&["proxy", "--", plain], 2, &[plain, "ermission denied"]);
+    assert_refused(&["proxy", "--", plain], 2, &[plain, "ermission denied", "executable?"]);
     assert_refused(&["proxy", "--cwd", nowhere, "--", "cat"], 2, &[nowhere, "directory", "No such file"]);
     assert_refused(&["proxy", "--cwd", plain, "--", "cat"], 2, &[plain, "Not a directory"]);
     // Not the program's fault, so the directory is named and not the program.
     assert_refused(&["proxy", "--cwd", nowhere, "--", "no-such-program-4711"], 2, &[nowhere]);
+}
+
+#[test]
+fn what_cannot_be_listened_at_is_said_with_what_can() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let here = TempDir::new().unwrap();
+    let (file, missing) = (here.join("file"), here.join("missing/s"));
+    fs::write(&file, "").unwrap();
+    let (file, missing) = (format!("unix:{}", file.display()), format!("unix:{}", missing.display()));
+    let tcp = format!("tcp:{port}");
+    for (place, words) in [
+        (port.as_str(), &["--listen", "in use", "another one, or 0"][..]),
+        (&tcp, &["--listen", "in use", "another one, or 0"]),
+        (&missing, &["--listen", "missing/s", "folder is missing"]),
+        (&file, &["--listen", "no socket", "another path"]),
+    ] {
+        assert_refused(&["proxy", "--listen", place, "--", "cat"], 1, words);
+    }
+    assert_refused(&["proxy", "--metrics", &port, "--", "cat"], 1, &["--metrics", "another one, or 0"]);
+}
+
+#[test]
+fn what_certificates_tokens_and_proxies_lack_is_78_and_names_who_said_it() {
+    let here = TempDir::new().unwrap();
+    let nothing = here.join("nothing.pem");
+    fs::write(&nothing, "").unwrap();
+    let (nothing, url) = (nothing.to_str().unwrap(), "https://192.0.2.1/mcp");
+    for (args, words) in [
+        (&["--ca", "/nowhere/ca.pem", url][..], &["--ca /nowhere/ca.pem", "PEM"][..]),
+        (&["--ca", nothing, url], &["--ca", nothing, "no certificate", "PEM"]),
+        (&["--listen", "0", "--tls-cert", nothing, "--tls-key", nothing, "--", "cat"], &["--tls-cert", nothing, "PEM"]),
+        (&["--bearer-env", "NO_SUCH_VARIABLE", url], &["--bearer-env NO_SUCH_VARIABLE", "name of a variable"]),
+    ] {
+        assert_refused(&[&["proxy"], args].concat(), 78, words);
+    }
+    assert_refused(&["doctor", "--ca", nothing, url], 78, &["--ca", nothing]);
+    let args = ["proxy", "http://192.0.2.1/mcp"];
+    let Ended { code, stderr, .. } = Launch::new(args).env("ALL_PROXY", "socks5://127.0.0.1:1").start().end();
+    assert_eq!(code, Some(78), "{stderr}");
+    assert!(stderr.contains("socks5://127.0.0.1") && stderr.contains("NO_PROXY"), "{stderr}");
+}
+
+#[test]
+fn proxy_is_a_server_of_a_proxy_and_takes_no_settings_of_the_outer_one() {
+    let bin = env!("CARGO_BIN_EXE_shadowcat");
+    let message = "{\"jsonrpc\":\"2.0\",\"method\":\"m\"}\n";
+    let check = |args: &[&str], script: &str| {
+        let args = [args, &["--", "sh", "-c", script]].concat();
+        let launch = Launch::new(args).env("SHADOWCAT_LOG_FORMAT", "json").env("SHADOWCAT_MAX_DEPTH", "7");
+        let mut session = launch.start();
+        session.send(message);
+        let Ended { code, stdout, stderr } = session.end();
+        assert_eq!((code, stdout.as_str()), (Some(0), message), "{script}: {stderr}");
+    };
+    check(&["proxy", "--", bin, "proxy"], "[ -z \"$SHADOWCAT_LOG_FORMAT$SHADOWCAT_MAX_DEPTH\" ] && exec cat");
+    // What is set on purpose stays.
+    check(&["proxy", "--env", "SHADOWCAT_MAX_DEPTH=9"], "[ \"$SHADOWCAT_MAX_DEPTH\" = 9 ] && exec cat");
 }
 
 #[test]

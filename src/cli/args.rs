@@ -1,8 +1,16 @@
-//! What was typed, checked and nothing more.
+//! What was typed, checked and nothing more: the definition of the command line, and the types that it is read into.
+//!
+//! The definition is the one source of names, values, defaults and texts. Help, completions, the manual, keys of a file
+//! and variables of the environment follow from it (`cli/pages`, `cli/config`), and so do the checks of the documents.
+//! A flag stands in the file of what it is about: who connects in `listen`, how a server over HTTP is reached in
+//! `upstream`, who is waited for in `waits`, what is shown in `observe` and `log`. Which link it is for, and whose it is
+//! where there are several servers, says its row in `scope`.
 
 pub(crate) mod doctor;
 pub(crate) mod listen;
+pub(crate) mod log;
 pub(crate) mod observe;
+pub(crate) mod pipe;
 pub(crate) mod scope;
 pub(crate) mod server;
 pub(crate) mod upstream;
@@ -16,17 +24,17 @@ use clap::{
     builder::styling::{AnsiColor, Styles},
 };
 use clap_complete::Shell;
-use shadowcat::telemetry::LogFormat;
-use shadowcat_codecs::{Limits, line::LineEnds};
+use shadowcat_codecs::Limits;
 
 use super::{
     exit::{Failure, USAGE},
     version,
 };
-use crate::filter::{Framing, JsonCheck, OnInvalid, Options, Output};
 use doctor::DoctorArgs;
 use listen::ListenArgs;
+use log::LogArgs;
 use observe::ObserveArgs;
+use pipe::PipeArgs;
 use server::ServerAddr;
 use upstream::UpstreamArgs;
 use waits::WaitArgs;
@@ -51,12 +59,13 @@ pub(crate) enum Task {
     /// Turn lines into events and back: the codecs as a filter, from FILE or stdin to stdout
     Pipe(PipeArgs),
     /// Run a built-in server behind the proxy and a client through it, and show what crossed and its cost
+    #[cfg(unix)]
     Demo(DemoArgs),
     /// Say what is between a client and a server over HTTP, and what to change: streams, sessions, sizes, guards
     Doctor(Box<DoctorArgs>),
     /// Show the settings of `proxy` with the origin of each, or check files of settings
     #[cfg(unix)]
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Config(ConfigTask),
     /// Write completions for a shell to stdout; its help says where they belong
     #[command(after_help = COMPLETIONS)]
@@ -135,7 +144,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(crate) memory_timeout: Duration,
 
-    /// Keep a few of the buffers that messages are read into, to use them again; of use where memory is slow to come by
+    /// Whether read buffers are kept and used again, up to 1.25 MiB of them, instead of being given back to the system;
+    /// 'on' is of use where allocating is slow
     #[arg(long, value_name = "MODE", default_value = "off")]
     pub(crate) pool: Switch,
 
@@ -232,57 +242,8 @@ Where they belong:
   powershell   a line of $PROFILE: shadowcat completions powershell | Out-String | Invoke-Expression
   elvish       a line of ~/.config/elvish/rc.elv: eval (shadowcat completions elvish | slurp)";
 
-/// Arguments of `shadowcat pipe`.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: curl -sN URL | shadowcat pipe --from sse | jq -r .choices[0].delta.content")]
-pub(crate) struct PipeArgs {
-    /// Framing of the input
-    #[arg(long, value_name = "FRAMING", default_value = "lines")]
-    from: Framing,
-
-    /// Form of the output
-    #[arg(long, value_name = "FORM", default_value = "lines")]
-    to: Output,
-
-    /// Check the JSON of each frame
-    #[arg(long, value_name = "CHECK", default_value = "off")]
-    json: JsonCheck,
-
-    /// What to do with a frame that fails the check
-    #[arg(long, value_name = "WHAT", default_value = "skip")]
-    on_invalid: OnInvalid,
-
-    /// What to do with a line end inside a payload that the output cannot carry, where JSON is not checked
-    #[arg(long, value_name = "WHAT", default_value = "refuse")]
-    newlines: Newlines,
-
-    /// Longest frame; longer ones are refused
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
-    max_frame_len: ByteSize,
-
-    /// Say on stderr how much crossed, and how fast
-    #[arg(long)]
-    stats: bool,
-
-    /// Read this instead of stdin
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
-}
-
-/// How much is logged, and how.
-#[derive(Debug, ClapArgs)]
-#[command(next_help_heading = "Log")]
-pub(crate) struct LogArgs {
-    /// What to log on stderr; at debug, one line a message
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
-    pub(crate) log_level: LogLevel,
-
-    /// How log lines look
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormatName,
-}
-
 /// Arguments of `shadowcat demo`.
+#[cfg(unix)]
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DemoArgs {
     /// How many calls to time, directly and through the proxy
@@ -297,30 +258,6 @@ pub(crate) enum Switch {
     On,
     /// It is not
     Off,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Newlines {
-    /// Refuse the frame
-    Refuse,
-    /// Write a space in its place
-    Space,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormatName {
-    Text,
-    Json,
 }
 
 /// The definition of the command line. A switch takes a value too, so that it can be off where a file has it on.
@@ -349,45 +286,11 @@ impl ProxyArgs {
     }
 }
 
-impl PipeArgs {
-    pub(crate) fn into_options(self) -> Result<Options, Failure> {
-        let Self { from, to, json, on_invalid, newlines, max_frame_len, stats, file } = self;
-        let line_ends = match newlines {
-            Newlines::Refuse => LineEnds::Refuse,
-            Newlines::Space => LineEnds::Blank,
-        };
-        let limits = frame_limits(max_frame_len)?;
-        Ok(Options { from, to, json, on_invalid, line_ends, limits, stats, file })
-    }
-}
-
 /// The default limits with this length of a frame.
 pub(crate) fn frame_limits(max_frame_len: ByteSize) -> Result<Limits, Failure> {
     let max_frame_len = usize::try_from(max_frame_len.as_u64()).unwrap_or(usize::MAX);
     let limits = Limits::default().with_max_frame_len(max_frame_len);
     limits.map_err(|error| Failure::new(USAGE, format!("--max-frame-len: {error}")))
-}
-
-impl From<LogLevel> for Option<tracing::Level> {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Off => None,
-            LogLevel::Error => Some(tracing::Level::ERROR),
-            LogLevel::Warn => Some(tracing::Level::WARN),
-            LogLevel::Info => Some(tracing::Level::INFO),
-            LogLevel::Debug => Some(tracing::Level::DEBUG),
-            LogLevel::Trace => Some(tracing::Level::TRACE),
-        }
-    }
-}
-
-impl From<LogFormatName> for LogFormat {
-    fn from(format: LogFormatName) -> Self {
-        match format {
-            LogFormatName::Text => Self::Text,
-            LogFormatName::Json => Self::Json,
-        }
-    }
 }
 
 fn parse_env(typed: &str) -> Result<(OsString, OsString), String> {

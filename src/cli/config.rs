@@ -7,7 +7,7 @@
 
 #[cfg(test)]
 mod documented;
-mod environment;
+pub(crate) mod environment;
 mod file;
 mod keys;
 mod merge;

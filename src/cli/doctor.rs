@@ -27,12 +27,21 @@ use self::{
     finding::{Finding, Report},
 };
 use super::{
+    advice,
     args::doctor::DoctorArgs,
     exit::{Failure, RUNTIME, UPSTREAM, USAGE},
 };
 
 /// Looks, says what was seen, and gives the worst of it as exit code.
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    if args.url.starts_with("unix:") || args.url.starts_with("tcp:") {
+        let line = format!(
+            "doctor asks servers over HTTP, and {} is a socket of lines; to see whether it answers: \
+             echo '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}}' | shadowcat proxy {}",
+            args.url, args.url
+        );
+        return Err(Failure::new(USAGE, line));
+    }
     let config = args.reach.client_config(&args.url)?;
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| Failure::new(RUNTIME, format!("cannot start: {error}")))?;
@@ -50,9 +59,8 @@ enum End {
 }
 
 async fn examined(args: &DoctorArgs, config: Config) -> Result<ExitCode, Failure> {
-    let unusable = |error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}"));
-    let probe = Probe::new(config.clone()).map_err(unusable)?;
-    let mut asker = Asker::new(config).map_err(unusable)?;
+    let probe = Probe::new(config.clone()).map_err(|error| advice::unreachable(&error))?;
+    let mut asker = Asker::new(config).map_err(|error| advice::unreachable(&error))?;
     let mut report = Report::new(args.json);
     let end = {
         let examining = pin!(timeout(args.timeout, examine(args, &probe, &mut asker, &mut report)));

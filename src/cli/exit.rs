@@ -1,4 +1,8 @@
 //! Exit codes, and the one line that is said with each.
+//!
+//! The codes are a promise to whoever starts us (`--help`, `docs/OPERATING.md`): 64 is for the command line, 78 for what it, a file
+//! or the environment names and cannot be used, 2 for a server that was never there, 1 for the rest. What to do next is said in
+//! `advice`.
 
 use std::{fmt::Write as _, io::Write as _, process::ExitCode, sync::mpsc, thread, time::Duration};
 
@@ -38,11 +42,6 @@ impl Failure {
         self.line = format!("{table}: {}", self.line);
         self.code = CONFIGURATION;
         self
-    }
-
-    /// One helpful line instead of the parser's several.
-    pub(crate) fn usage(error: &clap::Error) -> Self {
-        Self::new(USAGE, format!("{}; see 'shadowcat --help'", flattened(error)))
     }
 
     /// What is said.

@@ -15,22 +15,25 @@ mod scraping;
 mod socket;
 mod stopping;
 
-use std::{process::ExitCode, time::Duration};
+use std::{io, process::ExitCode, time::Duration};
 
 use bytesize::ByteSize;
 use shadowcat::{
     budget::{Budget, TooSmall},
     resources::Resources,
+    telemetry::Log,
     transport::{http::Client, listen::Address},
     verify::Verify,
 };
 use tokio::runtime::{self, Runtime};
 
 use super::{
-    args::{ProxyArgs, Switch, listen::ListenAddr, server::ServerAddr},
+    advice,
+    args::{ProxyArgs, Switch, listen::ListenAddr, log::LogArgs, server::ServerAddr},
     config::Settings,
     exit::{Failure, RUNTIME, USAGE},
 };
+use scraping::Scraping;
 
 /// Runs the link to its end.
 pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
@@ -49,8 +52,8 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
         (Some(ListenAddr::Unix(path)), _) => lines::run(Address::Unix(path.clone()), settings.whole.args),
         (Some(_), _) => http::run(settings),
         (None, None) => pipe::run(settings.whole.args),
-        (None, Some(ServerAddr::Url(_))) => dial::run(settings.whole.args),
-        (None, Some(ServerAddr::Socket(target))) => socket::run(target.clone(), args),
+        (None, Some(ServerAddr::Url(_))) => dial::run(args),
+        (None, Some(ServerAddr::Socket(target))) => socket::run(target, args),
     }
 }
 
@@ -59,7 +62,7 @@ fn client(args: &ProxyArgs, budget: &Budget) -> Result<Client, Failure> {
     let Some(ServerAddr::Url(url)) = &args.url else { return Err(Failure::new(USAGE, "no URL of a server")) };
     let mut config = args.upstream.client_config(url)?;
     config.budget = budget.clone();
-    Client::new(config).map_err(|error| Failure::new(USAGE, format!("the server cannot be reached like this: {error}")))
+    Client::new(config).map_err(|error| advice::unreachable(&error))
 }
 
 /// What the sessions of this process share. To be called once.
@@ -94,6 +97,27 @@ fn connect_timeout(args: &ProxyArgs) -> Duration {
 /// As [`Client`] has it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Runs a session on stdin and stdout to its end, with its log and whoever collects counters, and judges how it ended.
+fn run_session<T>(
+    log: &LogArgs,
+    scraping: Scraping,
+    session: impl AsyncFnOnce(&Log) -> Result<T, Failure>,
+    judge: impl FnOnce(&T) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let format = log.log_format.into();
+    let log = Log::start(log.log_level.into(), format);
+    let runtime = single_threaded()?;
+    let outcome = runtime.block_on(scraping.during(format, session(&log)));
+    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
+    runtime.shutdown_background();
+    log.finish();
+    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
+}
+
+fn broken(what: &str, error: &io::Error) -> Failure {
+    Failure::new(RUNTIME, format!("{what}: {error}"))
+}
+
 /// One thread, which is all that a client on stdin and stdout can keep busy.
 fn single_threaded() -> Result<Runtime, Failure> {
     started(runtime::Builder::new_current_thread().enable_io().enable_time().build())
@@ -104,7 +128,7 @@ fn multi_threaded() -> Result<Runtime, Failure> {
     started(runtime::Builder::new_multi_thread().enable_io().enable_time().build())
 }
 
-fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, Failure> {
+fn started(runtime: io::Result<Runtime>) -> Result<Runtime, Failure> {
     runtime.map_err(|error| Failure::new(RUNTIME, format!("cannot start: {error}")))
 }
 

@@ -1,4 +1,7 @@
 //! The demo's client: speaks to a child's stdin and stdout, tells each message as it crosses, hashes all.
+//!
+//! It waits for one answer at a time, and is timed like that; its hashes are of the lines as they left and arrived, so that
+//! nothing that was parsed in between can make two different messages equal.
 
 use std::{
     env,

@@ -1,4 +1,6 @@
 //! What a person sees of the demo: one line a message, the hashes, the latencies.
+//!
+//! Latencies are shown as median and p99, of the same calls each way: a mean would hide what a person notices.
 
 use std::{
     io::{self, Write},

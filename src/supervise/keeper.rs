@@ -24,6 +24,7 @@
 
 mod descent;
 mod leftovers;
+mod orphans;
 mod process;
 mod wire;
 
@@ -36,10 +37,6 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, ready},
     thread,
     time::Duration,
@@ -49,7 +46,7 @@ use bytes::BytesMut;
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
-    process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid},
+    process::{Pid, Signal, kill_process},
 };
 use tokio::{
     io::{AsyncRead, AsyncWriteExt as _, Interest, ReadBuf},
@@ -57,10 +54,8 @@ use tokio::{
 };
 
 use super::{ChildId, Command, ExitStatus, SpawnError, ladder::Push};
-use crate::{
-    clock,
-    transport::{PipeWriter, Reader, Writer},
-};
+use crate::transport::{PipeWriter, Reader, Writer};
+pub use orphans::adopt_orphans;
 use wire::{Event, Request};
 
 /// Our end of the keeper. Dropping it makes the keeper end everything it started.
@@ -114,18 +109,6 @@ pub fn run_if_keeper() -> Option<ExitCode> {
     })
 }
 
-/// Makes this process the parent of what a keeper that was killed leaves behind, so that [`Keeper::finish`] can end
-/// it. Only for a program that starts nothing but keepers: whatever else it has for children is ended then, too.
-///
-/// # Errors
-///
-/// If the system refuses. Where there is no such thing, nothing happens.
-pub fn adopt_orphans() -> io::Result<()> {
-    become_subreaper()?;
-    ADOPTS.store(true, Ordering::Relaxed);
-    Ok(())
-}
-
 impl Keeper {
     /// Starts the keeper: this very program again, which must call [`run_if_keeper`].
     ///
@@ -145,7 +128,7 @@ impl Keeper {
         let (ours, theirs) = BlockingStream::pair()?;
         ours.set_nonblocking(true)?;
         // Held, so that nobody takes this one for an orphan before it is known.
-        let mut keepers = keepers();
+        let mut keepers = orphans::keepers();
         let process = std::process::Command::new(our_program()?)
             .arg0("shadowcat-keeper")
             .arg(INTERNAL_NAME)
@@ -267,14 +250,12 @@ impl Keeper {
         kept.wake();
         let Some(mut process) = kept.0.take() else { return Ok(()) };
         let waited = process.wait();
-        forget(process.id());
+        orphans::forget(process.id());
         match waited {
             Ok(status) if status.success() => Ok(()),
             Ok(_killed) => {
-                running.into_iter().for_each(kill_group);
-                if ADOPTS.load(Ordering::Relaxed) {
-                    end_orphans(term);
-                }
+                running.into_iter().for_each(orphans::kill_group);
+                orphans::end_if_ours(term);
                 Ok(())
             }
             // Whoever started us ignores SIGCHLD, and so do we; the wait was long enough all the same.
@@ -337,53 +318,11 @@ impl Drop for Process {
             // Without a thread there is a zombie until we end, and nothing else can be done.
             let reap = move || {
                 let _ = process.wait();
-                forget(process.id());
+                orphans::forget(process.id());
             };
             let _ = thread::Builder::new().name("reaper".to_owned()).spawn(reap);
         }
     }
-}
-
-/// The keeper is gone and with it, by its parent-death signal, the child; what the child started may not be.
-/// Its group keeps the child's number from meaning anything else as long as somebody is in it.
-#[cold]
-fn kill_group(child: ChildId) {
-    if let Some(group) = Pid::from_raw(child.0.cast_signed()) {
-        // If nobody is in it there is nothing to end.
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-}
-
-/// The keeper was killed, and what it had is ours now: whatever child we have that is no keeper.
-#[cold]
-fn end_orphans(term: Duration) {
-    let due = clock::now() + term + ORPHAN_TIME;
-    loop {
-        let keepers = keepers();
-        let mut orphans = descent::direct_children();
-        orphans.retain(|orphan| !keepers.contains(&orphan.pid.cast_unsigned()));
-        if orphans.is_empty() || clock::now() > due {
-            return;
-        }
-        for orphan in orphans {
-            descent::signal(orphan, Signal::KILL);
-            let reaped = Pid::from_raw(orphan.pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
-            tracing::debug!(pid = orphan.pid, ?reaped, "ended what a lost keeper had left");
-        }
-        drop(keepers);
-        thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn become_subreaper() -> io::Result<()> {
-    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
-}
-
-/// Elsewhere an orphaned grandchild goes to init, and only its group can be ended.
-#[cfg(not(target_os = "linux"))]
-fn become_subreaper() -> io::Result<()> {
-    Ok(())
 }
 
 /// The system's error for a directory it cannot enter is the same as for a program that is not there; this tells
@@ -398,27 +337,12 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader.into(), writer.into()))
 }
 
-fn keepers() -> MutexGuard<'static, Vec<u32>> {
-    // Nothing that could panic runs under the lock.
-    KEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A keeper was reaped, so its id may mean another process.
-fn forget(keeper: u32) {
-    keepers().retain(|&known| known != keeper);
-}
-
-/// The keepers of this process that were not reaped yet. Held for a look and a signal, never across an await.
-static KEEPERS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-
-/// Whether whatever child we have, beside keepers, is an orphan of one.
-static ADOPTS: AtomicBool = AtomicBool::new(false);
-
-/// How long the system may take to end what got KILL.
-const ORPHAN_TIME: Duration = Duration::from_secs(2);
-
 /// How long what is left may take to end after TERM, if nothing else was said.
 pub const TERM_TIME: Duration = Duration::from_secs(2);
+
+/// In the environment of a child and of what it starts: whose they are. What leaves its process group is found by it. A
+/// program that uses this library must not read settings from a variable of this name.
+pub const MARK: &str = "SHADOWCAT_OWNER";
 
 /// What the re-executed program finds as its first argument.
 const INTERNAL_NAME: &str = "__keeper";

@@ -1,4 +1,7 @@
 //! Arguments of `shadowcat doctor`.
+//!
+//! How the server is reached is said as with `proxy`, by the same flags. The rest bounds what is done to the server: how long, how
+//! much, and that it is never a call of a tool.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Arguments that say where clients reach us, and how they are treated.
+//!
+//! All defaults are the library's, so most values are optional here and help has them in words; a test holds the two together.
+//! What others may reach must be typed: a port alone is on loopback.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

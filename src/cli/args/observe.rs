@@ -1,4 +1,6 @@
 //! Arguments that say who may see how the proxy does.
+//!
+//! Counters have an address of their own, or a path beside the endpoint; how long an exchange took goes to its client.
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 

@@ -1,4 +1,7 @@
 //! Arguments that say how a server over HTTP is reached.
+//!
+//! [`ReachArgs`] are for whoever asks a server, so `doctor` has them too; [`UpstreamArgs`] are of a proxy alone. Tokens come from
+//! variables, never from the command line, where every process of the machine could read them.
 
 use std::{env, path::PathBuf, time::Duration};
 
@@ -7,7 +10,7 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use shadowcat::{link::relay::HeaderCheck, transport::http::client};
 
 use super::parse_duration;
-use crate::cli::exit::{Failure, USAGE};
+use crate::cli::exit::{CONFIGURATION, Failure, USAGE};
 
 /// Arguments of an upstream that is HTTP.
 #[derive(Debug, ClapArgs)]
@@ -95,13 +98,14 @@ impl From<HeaderCheckName> for HeaderCheck {
 }
 
 fn bearer(variable: &str) -> Result<HeaderValue, Failure> {
-    let unusable = |what: &str| Failure::new(USAGE, format!("--bearer-env: {variable} {what}"));
-    let token = env::var(variable).map_err(|_| unusable("is not set, or is not text"))?;
+    let unusable = |what: &str| Failure::new(CONFIGURATION, format!("--bearer-env {variable}: {what}"));
+    let wanted = "want the name of a variable that holds the token, and that is exported to us";
+    let token = env::var(variable).map_err(|_| unusable(&format!("no such variable, or not of text; {wanted}")))?;
     if token.trim().is_empty() {
-        return Err(unusable("is empty"));
+        return Err(unusable("the variable is empty"));
     }
     let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
-    let mut value = value.map_err(|_| unusable("holds bytes that a header cannot carry"))?;
+    let mut value = value.map_err(|_| unusable("the variable holds bytes that a header cannot carry"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -119,14 +123,15 @@ fn parse_header(typed: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 pub(crate) fn parse_url(typed: &str) -> Result<Uri, String> {
-    let url: Uri = typed.parse().map_err(|error| format!("'{typed}' is no URL: {error}"))?;
+    let no_url = || format!("'{typed}' is no URL; want http://… or https://…, such as https://example.com/mcp");
+    let url: Uri = typed.parse().map_err(|_| no_url())?;
     let authority = url.authority().map(http::uri::Authority::as_str);
     match (url.scheme_str(), authority) {
         (Some("http" | "https"), Some(authority)) if authority.contains('@') => {
             Err("credentials do not belong into a URL, where others see them: use --bearer-env or --header".to_owned())
         }
         (Some("http" | "https"), Some(_)) => Ok(url),
-        _ => Err(format!("'{typed}' is no URL; want http://… or https://…")),
+        _ => Err(no_url()),
     }
 }
 

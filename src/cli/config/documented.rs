@@ -37,7 +37,8 @@ fn every_key_is_documented_as_it_is() {
             ));
         }
     }
-    for line in text.lines() {
+    // Rows about other commands begin with those.
+    for line in text.lines().take_while(|line| *line != "## Other commands") {
         let id = line.strip_prefix("| `").and_then(|line| line.split_once("` | `")).map(|(id, _)| id);
         if let Some(id) = id.filter(|&id| !known.contains(id)) {
             complaints.push(format!("{DOCUMENT}: the row of {id} is about no flag: take it out"));
@@ -46,17 +47,55 @@ fn every_key_is_documented_as_it_is() {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-/// The beginning of a key's row.
-fn facts(key: &Key<'_>) -> String {
-    let value = key.arg.get_value_names().and_then(<[_]>::first).map_or("", |name| name.as_str());
+#[test]
+fn every_flag_of_the_other_commands_is_documented_as_it_is() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT)).unwrap();
+    let mut definition = args::definition();
+    definition.build();
+    let (mut facts, mut commands) = (Vec::new(), vec![(String::new(), &definition)]);
+    while let Some((name, command)) = commands.pop() {
+        // Those of `proxy` are keys, and so are those of `config show`; who asks for help needs no help.
+        let others = command.get_subcommands().filter(|below| !["proxy", "show", "help"].contains(&below.get_name()));
+        commands.extend(others.map(|below| (format!("{name} {}", below.get_name()), below)));
+        let mut keys: Vec<Key<'_>> = keys::all(command).collect();
+        keys.retain(|key| !name.is_empty() && key.arg.get_id() != "subcommand");
+        facts.extend(keys.iter().map(|key| {
+            let value = value(key);
+            let flag =
+                if key.arg.is_positional() { value_name(key) } else { format!("--{}", key.id.replace('_', "-")) };
+            let default = key.default().unwrap_or_else(|| "none".to_owned());
+            format!("| `{}` | `{flag}` | {value} | {default} | ", name.trim())
+        }));
+    }
+    let lacking: Vec<&String> = facts
+        .iter()
+        .filter(|facts| !text.lines().any(|line| line.strip_prefix(facts.as_str()).is_some_and(|rest| rest.len() > 4)))
+        .collect();
+    assert!(
+        facts.len() > 15 && lacking.is_empty(),
+        "{DOCUMENT}, \"Other commands\", lacks rows that begin\n{lacking:#?}"
+    );
+}
+
+fn value_name(key: &Key<'_>) -> String {
+    key.arg.get_value_names().and_then(<[_]>::first).map_or("", |name| name.as_str()).to_owned()
+}
+
+/// What may be written as the value.
+fn value(key: &Key<'_>) -> String {
     let possible: Vec<String> = key.arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
-    let value = match key.kind {
+    match key.kind {
         Kind::Switch => "true, false".to_owned(),
         _ if !possible.is_empty() => possible.join(", "),
-        Kind::Many | Kind::Pairs(_) => format!("{value}, several"),
+        Kind::Many | Kind::Pairs(_) => format!("{}, several", value_name(key)),
         Kind::Words => "array".to_owned(),
-        Kind::One => value.to_owned(),
-    };
+        Kind::One => value_name(key),
+    }
+}
+
+/// The beginning of a key's row.
+fn facts(key: &Key<'_>) -> String {
+    let value = value(key);
     let flag = match key.kind {
         Kind::Words => "`-- COMMAND`".to_owned(),
         _ if key.arg.is_positional() => "`URL`".to_owned(),

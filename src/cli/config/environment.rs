@@ -8,10 +8,13 @@ use clap::{ArgMatches, Command};
 
 use super::{
     Given, Origin, file,
-    keys::{self, Key, Kind},
+    keys::{self, Key, Kind, PREFIX},
 };
 use crate::cli::{
-    args::scope::{Whose, whose},
+    args::{
+        self,
+        scope::{Whose, whose},
+    },
     exit::Failure,
 };
 
@@ -41,6 +44,20 @@ pub(super) fn server(proxy: &ArgMatches) -> Option<String> {
     typed.or_else(|| env::var(SERVER).ok().filter(|name| !name.is_empty()))
 }
 
+/// The variables that say something to us. They are not a server's business: one that is a proxy too would take them for its
+/// own settings.
+pub(crate) fn ours() -> Vec<OsString> {
+    let is_prefixed = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(PREFIX));
+    let mut set: Vec<OsString> = env::vars_os().map(|(name, _)| name).filter(is_prefixed).collect();
+    // Mostly there are none, and the definition need not be made again.
+    if !set.is_empty() {
+        let definition = args::definition();
+        let known: Vec<OsString> = keys::all(keys::proxy(&definition)).map(|key| key.variable().into()).collect();
+        set.retain(|name| known.contains(name));
+    }
+    set
+}
+
 fn values(key: &Key<'_>, value: OsString, origin: &Origin) -> Result<Vec<OsString>, Failure> {
     let is_list = matches!(key.kind, Kind::Many | Kind::Pairs(_) | Kind::Words);
     match value.to_str().filter(|text| is_list && text.trim_start().starts_with('[')) {
@@ -55,3 +72,18 @@ fn values(key: &Key<'_>, value: OsString, origin: &Origin) -> Result<Vec<OsStrin
 const FILE: &str = "SHADOWCAT_CONFIG";
 /// Which of its servers is wanted, if no flag says it.
 const SERVER: &str = "SHADOWCAT_SERVER";
+
+#[cfg(test)]
+mod tests {
+    use shadowcat::supervise::keeper::MARK;
+
+    use super::*;
+
+    #[test]
+    fn no_setting_is_read_from_what_marks_a_child() {
+        let definition = args::definition();
+        let names: Vec<String> = keys::all(keys::proxy(&definition)).map(|key| key.variable()).collect();
+        assert!(names.iter().any(|name| name == "SHADOWCAT_CHILD") && names.iter().any(|name| name == FILE));
+        assert!(!names.iter().any(|name| name == MARK), "{MARK} is in every child's environment");
+    }
+}

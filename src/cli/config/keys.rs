@@ -109,6 +109,8 @@ pub(super) fn in_file<'a>(shape: &'a Command, name: &str) -> Result<Key<'a>, Str
     let names = flags.map(|key| key.id).chain(["servers"]);
     let scored = names.map(|known| (strsim::jaro_winkler(name, known), known));
     let nearest = scored.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|(score, _)| *score > SIMILAR);
+    // Of a letter or two, nobody can tell what was meant.
+    let nearest = nearest.filter(|_| name.len() > 2);
     Err(match nearest {
         Some((_, known)) => format!("unknown key; did you mean '{known}'?"),
         None => "unknown key; 'shadowcat proxy --help' has the flags, and --max-pending is max_pending".to_owned(),
@@ -194,7 +196,7 @@ mod tests {
         let said = |name: &str| in_file(proxy(&definition), name).unwrap_err();
         assert!(said("max_frame_lem").contains("'max_frame_len'"));
         assert!(said("server").contains("'servers'") || said("server").contains("command line"));
-        assert!(!said("xyzzy").contains("mean"));
+        assert!(!said("xyzzy").contains("mean") && !said("x").contains("mean"));
         assert!(said("config").contains("command line"));
     }
 }

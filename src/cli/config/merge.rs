@@ -14,6 +14,7 @@ use super::{
     keys::{self, Kind},
 };
 use crate::cli::{
+    advice,
     args::{
         self, frame_limits,
         listen::ListenAddr,
@@ -49,7 +50,7 @@ impl<'a> Line<'a> {
         };
         let matches = self.parse(&given).map_err(|error| cannot(&error))?;
         let target = Target::new(name.map(str::to_owned), matches, given).map_err(|error| cannot(&error))?;
-        judge_target(&target)?;
+        judge_target(&target, self.typed)?;
         Ok(target)
     }
 
@@ -110,7 +111,7 @@ pub(super) fn check(path: &Path, file: File) -> Result<String, Vec<Problem>> {
     let said = |failure: Failure| vec![Problem::of_file(path, failure.line().to_owned())];
     let typed = ["shadowcat".into(), "proxy".into()];
     let empty = args::definition().try_get_matches_from(&typed);
-    let empty = empty.map_err(|error| said(Failure::usage(&error)))?;
+    let empty = empty.map_err(|error| said(advice::usage(&error, &typed)))?;
     let Some(proxy) = empty.subcommand_matches("proxy") else { return Ok(String::new()) };
     let line = Line::new(&typed, 1, Vec::new(), proxy);
     let whole = line.target(None, &[&file.top]).map_err(said)?;
@@ -180,13 +181,17 @@ fn names_server(given: &[Given]) -> bool {
 }
 
 /// What the parser leaves to whoever uses the value.
-fn judge_target(target: &Target) -> Result<(), Failure> {
+fn judge_target(target: &Target, typed: &[OsString]) -> Result<(), Failure> {
     let wrong = |id: &str, what: String| match target.origin(id) {
         Some(Origin::Flag) | None => Failure::new(USAGE, what),
         Some(origin) => Problem::new(origin, id, what).into_failure(),
     };
     if let Some(ServerAddr::Url(url)) = &target.args.url {
-        parse_url(url).map_err(|what| wrong(keys::URL, what))?;
+        let is_typed = target.origin(keys::URL) == Some(&Origin::Flag);
+        parse_url(url).map_err(|what| {
+            let meant = if is_typed { advice::meant_command(typed) } else { None };
+            wrong(keys::URL, meant.map_or(what, |meant| format!("'{url}' is no URL; {meant}")))
+        })?;
     }
     if let Err(failure) = frame_limits(target.args.max_frame_len) {
         return Err(wrong("max_frame_len", failure.line().to_owned()));

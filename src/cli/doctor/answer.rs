@@ -1,4 +1,6 @@
 //! What an answer says, and about whom: the server, or something before it.
+//!
+//! A 413 with a page of HTML is not the server's: advice is for whoever has to change something.
 
 use std::time::Duration;
 

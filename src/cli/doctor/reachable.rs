@@ -45,16 +45,23 @@ pub(super) async fn check(probe: &Probe, asker: &Asker) -> Result<(Finding, Plac
 }
 
 fn unreachable(what: &str) -> Finding {
-    let advice = if what.contains("the name") {
+    Finding::problem(NAME, what).advise(next_step(what))
+}
+
+/// What to do about a connection that did not come about.
+fn next_step(what: &str) -> &'static str {
+    if what.contains("the name") {
         "is the name right, and does this machine's name server know it?"
+    } else if what.contains("CaUsedAsEndEntity") {
+        "the server shows an authority's certificate as its own: make it one with basicConstraints=CA:FALSE, as openssl req \
+         -x509 does with -addext"
     } else if what.contains("ertificate") || what.contains("UnknownIssuer") {
         "the certificate is not believed: --ca FILE names the authority; or it is for another name, or out of date"
     } else if what.contains("refused") {
         "nobody listens there: is the server started, at this port and this address?"
     } else {
         "is there a firewall on the way, or is it the wrong port, or http in place of https?"
-    };
-    Finding::problem(NAME, what).advise(advice)
+    }
 }
 
 fn place(address: IpAddr) -> Place {
@@ -74,6 +81,18 @@ const SLOW: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_way_not_to_get_there_has_its_own_advice() {
+        for (what, advice) in [
+            ("cannot connect: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "CA:FALSE"),
+            ("cannot connect: invalid peer certificate: UnknownIssuer", "--ca FILE"),
+            ("cannot connect: Connection refused (os error 111)", "nobody listens"),
+            ("cannot connect: timed out", "firewall"),
+        ] {
+            assert!(next_step(what).contains(advice), "{what}: {}", next_step(what));
+        }
+    }
 
     #[test]
     fn pages_inside_reach_private_addresses() {

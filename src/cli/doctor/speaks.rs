@@ -1,4 +1,7 @@
 //! Which MCP the server speaks: sessions until 2025-11-25, 2026-07-28, or two endpoints as in 2024-11-05.
+//!
+//! Found out by asking as each era does, `initialize` first, then `server/discover`, then a GET. What clients trip over before their
+//! first call is said here too: a log-in that is wanted, and a path that is another one's.
 
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;

@@ -1,4 +1,7 @@
 //! Whether streams are streams: does something hold events back, and does something close what is silent.
+//!
+//! Told by time: an answer of many events that comes all at once was held back, and a silent stream that ends before we end it
+//! was closed on the way. Nothing is concluded from one slow piece.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! The server's command out of the arguments.
+//!
+//! What every link with children needs alike: the command without what is ours in the environment, the keeper that starts it, and
+//! how long its end may take.
 
 use std::path::Path;
 
@@ -10,6 +13,7 @@ use shadowcat::supervise::{
 
 use crate::cli::{
     args::ProxyArgs,
+    config::environment,
     exit::{Failure, RUNTIME},
 };
 
@@ -28,6 +32,7 @@ pub(super) fn take(args: &mut ProxyArgs) -> Option<Server> {
     let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
     let mut command = Command::new(program).with_args(words);
     command.env = std::mem::take(&mut args.env);
+    command.env_remove = environment::ours();
     (command.env_clear, command.cwd) = (args.env_clear, args.cwd.take());
     Some(Server { command, name, shutdown: times(args) })
 }

@@ -1,6 +1,6 @@
 //! `shadowcat proxy URL`: a client on stdin and stdout, a server over HTTP.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use shadowcat::{
     link::{
@@ -8,32 +8,25 @@ use shadowcat::{
         log_end,
         waits::Waits,
     },
-    telemetry::{Log, LogFormat},
+    telemetry::Log,
     transport::{http::Client, stdio},
 };
 
-use super::scraping::Scraping;
+use super::{broken, run_session, scraping::Scraping};
 use crate::cli::{
     args::ProxyArgs,
     exit::{Failure, RUNTIME, UPSTREAM},
 };
 
 /// Runs the session to its end.
-pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
-    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
+pub(crate) fn run(args: &ProxyArgs) -> Result<ExitCode, Failure> {
     let limits = args.limits()?;
-    let resources = super::resources(&args)?;
+    let resources = super::resources(args)?;
     let waits = args.waits.or(Waits::default());
     let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout, resources, waits };
-    let scraping = Scraping::alone(&args, &options.resources)?;
-    let client = super::client(&args, &options.resources.budget)?;
-    let log = Log::start(level, format);
-    let runtime = super::single_threaded()?;
-    let outcome = runtime.block_on(scraping.during(format, dialed(client, options)));
-    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
-    runtime.shutdown_background();
-    log.finish();
-    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
+    let scraping = Scraping::alone(args, &options.resources)?;
+    let client = super::client(args, &options.resources.budget)?;
+    run_session(&args.log, scraping, async |_: &Log| dialed(client, options).await, judge)
 }
 
 async fn dialed(client: Client, options: Options) -> Result<Outcome, Failure> {
@@ -48,13 +41,11 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     Err(match &outcome.cause {
-        Cause::Unreachable(what) => Failure::new(UPSTREAM, what.clone()),
+        Cause::Unreachable(what) => {
+            Failure::new(UPSTREAM, format!("{what}; 'shadowcat doctor URL' looks at what is on the way"))
+        }
         Cause::Server => Failure::new(RUNTIME, "the server ended its stream before the client was done"),
         Cause::Timeout(timeout) => Failure::new(RUNTIME, timeout.to_string()),
         cause => Failure::new(RUNTIME, format!("{cause}, with {} unanswered in time", outcome.orphans)),
     })
-}
-
-fn broken(what: &str, error: &io::Error) -> Failure {
-    Failure::new(RUNTIME, format!("{what}: {error}"))
 }

@@ -23,11 +23,13 @@ use shadowcat::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    broken,
     command::{self, Server},
     scraping::Scraping,
     stopping::{Signals, Told, announce, serve_until_stopped},
 };
 use crate::cli::{
+    advice,
     args::{ProxyArgs, server::ServerAddr},
     config::Settings,
     exit::{Failure, RUNTIME, USAGE},
@@ -132,7 +134,7 @@ async fn served(plan: Plan, behind: Vec<Behind>, log: &Log, format: LogFormat) -
     let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
     let listener = Listener::bind(&address, config)
         .await
-        .map_err(|error| Failure::new(RUNTIME, format!("cannot listen at {address}: {error}")))?;
+        .map_err(|error| Failure::new(RUNTIME, advice::listening("--listen", &address, &error)))?;
     let bound = listener.local_addr().map_err(|error| broken("cannot listen", &error))?;
     if let Some(warning) = listener::warning(bound, scheme) {
         announce(&warning, "WARN", format);
@@ -210,8 +212,4 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::debug!(%error, ?limit, "the limit on descriptors stays");
     }
-}
-
-fn broken(what: &str, error: &io::Error) -> Failure {
-    Failure::new(RUNTIME, format!("{what}: {error}"))
 }

@@ -1,6 +1,6 @@
 //! `shadowcat proxy --listen unix:PATH` or `--listen tcp:…`: clients that speak lines of JSON over a socket.
 
-use std::{io, net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode};
 
 use shadowcat::{
     link::lines::{Lines, LinesOptions},
@@ -14,12 +14,14 @@ use shadowcat::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    broken,
     command::{self, Server},
     connect_timeout,
     scraping::Scraping,
     stopping::{Signals, announce, serve_until_stopped},
 };
 use crate::cli::{
+    advice,
     args::{ProxyArgs, server::ServerAddr},
     exit::{Failure, RUNTIME},
 };
@@ -70,7 +72,7 @@ async fn served(
     let mut signals = Signals::new().map_err(|error| broken("cannot watch signals", &error))?;
     let listening = Listening::bind(address)
         .await
-        .map_err(|error| Failure::new(RUNTIME, format!("cannot listen at {address}: {error}")))?;
+        .map_err(|error| Failure::new(RUNTIME, advice::listening("--listen", address, &error)))?;
     let bound = listening.local_addr().map_err(|error| broken("cannot listen", &error))?;
     if let Some(warning) = warning(bound) {
         announce(&warning, "WARN", format);
@@ -108,8 +110,4 @@ fn warning(bound: Option<SocketAddr>) -> Option<String> {
          asked who they are, and everybody on the way reads along; --listen IP:PORT with --require-bearer-env VAR \
          and --tls-cert keeps strangers out"
     ))
-}
-
-fn broken(what: &str, error: &io::Error) -> Failure {
-    Failure::new(RUNTIME, format!("{what}: {error}"))
 }

@@ -1,6 +1,6 @@
 //! `shadowcat proxy -- COMMAND`: from checked arguments to a session, and from its outcome to an exit code.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use shadowcat::{
     link::{
@@ -9,14 +9,16 @@ use shadowcat::{
         waits::Waits,
     },
     supervise::{Command, SpawnError},
-    telemetry::{Log, LogFormat},
+    telemetry::Log,
     transport::stdio,
 };
 
 use tokio::time::timeout;
 
 use super::{
+    broken,
     command::{self, Server},
+    run_session,
     scraping::Scraping,
 };
 use crate::cli::{
@@ -33,21 +35,14 @@ struct Plan {
 }
 
 /// Runs the session to its end.
-pub(crate) fn run(args: ProxyArgs) -> Result<ExitCode, Failure> {
-    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
-    let (plan, scraping) = Plan::new(args)?;
-    let log = Log::start(level, format);
-    let runtime = super::single_threaded()?;
-    let outcome = runtime.block_on(scraping.during(format, proxied(plan, &log)));
-    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
-    runtime.shutdown_background();
-    log.finish();
-    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
+pub(crate) fn run(mut args: ProxyArgs) -> Result<ExitCode, Failure> {
+    let (plan, scraping) = Plan::new(&mut args)?;
+    run_session(&args.log, scraping, async |log: &Log| proxied(plan, log).await, judge)
 }
 
 impl Plan {
-    fn new(mut args: ProxyArgs) -> Result<(Self, Scraping), Failure> {
-        let Some(Server { command, name, shutdown }) = command::take(&mut args) else {
+    fn new(args: &mut ProxyArgs) -> Result<(Self, Scraping), Failure> {
+        let Some(Server { command, name, shutdown }) = command::take(args) else {
             return Err(Failure::new(USAGE, "no server to start"));
         };
         let (max_pending, drain) = (args.max_pending, args.drain_timeout);
@@ -57,10 +52,10 @@ impl Plan {
             shutdown,
             drain,
             start_timeout: args.start_timeout,
-            resources: super::resources(&args)?,
+            resources: super::resources(args)?,
             waits: args.waits.or(Waits::default()),
         };
-        let scraping = Scraping::alone(&args, &options.resources)?;
+        let scraping = Scraping::alone(args, &options.resources)?;
         Ok((Self { command, name, options }, scraping))
     }
 }
@@ -94,7 +89,10 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
     let Outcome { cause, status, orphans, last_words, .. } = outcome;
     let mut line = match cause {
         Cause::Mute(limit) => {
-            format!("the server did not answer initialize within {limit:?}, and was ended ({status})")
+            format!(
+                "the server did not answer initialize within {limit:?}, and was ended ({status}); what downloads itself first, \
+                 as with npx or uvx, is quick once it is installed: else --start-timeout gives it longer"
+            )
         }
         Cause::Timeout(timeout) => timeout.to_string(),
         _ => format!("the server ended ({status}) {}", super::too_early(*orphans)),
@@ -108,8 +106,4 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
 fn not_started(error: SpawnError) -> Failure {
     let code = if matches!(error, SpawnError::Keeper(_)) { RUNTIME } else { UPSTREAM };
     Failure::new(code, error.to_string())
-}
-
-fn broken(what: &str, error: &io::Error) -> Failure {
-    Failure::new(RUNTIME, format!("{what}: {error}"))
 }

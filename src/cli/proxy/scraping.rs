@@ -3,7 +3,7 @@
 //! It asks for no token: who may reach it is decided by its address. `Host` and `Origin` are checked as everywhere,
 //! since the counters are not for web pages either.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use shadowcat::{
     resources::Resources,
@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::stopping::announce;
 use crate::cli::{
+    advice,
     args::{ProxyArgs, observe::MetricsAddr},
     exit::{Failure, RUNTIME, USAGE},
 };
@@ -76,7 +77,7 @@ impl Scraping {
         let Self { listener: Some((address, guard)), resources } = self else { return Ok(None) };
         let mut config = Config::default();
         (config.guard, config.max_connections) = (guard, MAX_CONNECTIONS);
-        let cannot = |error| Failure::new(RUNTIME, format!("cannot listen for --metrics at {address}: {error}"));
+        let cannot = |error: io::Error| Failure::new(RUNTIME, advice::listening("--metrics", &address, &error));
         let listener = Listener::bind(&address, config).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         if let Some(warning) = warning(bound) {

@@ -1,6 +1,6 @@
 //! `shadowcat proxy unix:PATH` or `tcp:HOST:PORT`: a client on stdin and stdout, a server on a socket.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use shadowcat::{
     link::{
@@ -8,40 +8,35 @@ use shadowcat::{
         socket::{self as link, Cause, Options, Outcome},
         waits::Waits,
     },
-    telemetry::{Log, LogFormat},
+    telemetry::Log,
     transport::{
         connection::{Connection, Target},
         stdio,
     },
 };
 
-use super::{connect_timeout, scraping::Scraping};
+use super::{broken, connect_timeout, run_session, scraping::Scraping};
 use crate::cli::{
     args::ProxyArgs,
     exit::{Failure, RUNTIME, UPSTREAM},
 };
 
 /// Runs the session to its end.
-pub(crate) fn run(target: Target, args: &ProxyArgs) -> Result<ExitCode, Failure> {
-    let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
+pub(crate) fn run(target: &Target, args: &ProxyArgs) -> Result<ExitCode, Failure> {
     let (limits, max_pending) = (args.limits()?, args.max_pending);
     let resources = super::resources(args)?;
     let (grace, waits) = (args.shutdown_grace, args.waits.or(Waits::default()));
     let options = Options { limits, max_pending, grace, drain: args.drain_timeout, resources, waits };
     let limit = connect_timeout(args);
     let scraping = Scraping::alone(args, &options.resources)?;
-    let log = Log::start(level, format);
-    let runtime = super::single_threaded()?;
-    let outcome = runtime.block_on(scraping.during(format, async {
-        let upstream = Connection::connect(&target, limit).await;
-        let upstream =
-            upstream.map_err(|error| Failure::new(UPSTREAM, format!("cannot connect to {target}: {error}")))?;
+    let session = async |_: &Log| {
+        let upstream = Connection::connect(target, limit).await;
+        let upstream = upstream.map_err(|error| {
+            Failure::new(UPSTREAM, format!("cannot connect to {target}: {error}; does the server listen there?"))
+        })?;
         connected(upstream, options).await
-    }));
-    // A helper thread may still be waiting for a file or a terminal; it ends with the process.
-    runtime.shutdown_background();
-    log.finish();
-    outcome.and_then(|outcome| judge(&outcome)).map_err(|failure| failure.with_format(format))
+    };
+    run_session(&args.log, scraping, session, judge)
 }
 
 async fn connected(upstream: Connection, options: Options) -> Result<Outcome, Failure> {
@@ -60,8 +55,4 @@ fn judge(outcome: &Outcome) -> Result<ExitCode, Failure> {
         return Err(Failure::new(RUNTIME, timeout.to_string()));
     }
     Err(Failure::new(RUNTIME, format!("the server's connection ended {when}")))
-}
-
-fn broken(what: &str, error: &io::Error) -> Failure {
-    Failure::new(RUNTIME, format!("{what}: {error}"))
 }

@@ -25,6 +25,7 @@ use rustix::{
 };
 
 use super::{
+    MARK,
     descent::{DirectChild, direct_children, signal},
     leftovers::Leftovers,
     wire::{Event, Request},
@@ -78,7 +79,7 @@ enum Left {
 
 impl Keeping {
     fn start(term: Duration) -> io::Result<Self> {
-        super::become_subreaper()?;
+        super::orphans::become_subreaper()?;
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let (child_signal, signalled) = UnixStream::pair()?;
         child_signal.set_nonblocking(true)?;
@@ -246,6 +247,9 @@ fn spawn(command: &Command, [stdin, stdout, stderr]: [OwnedFd; 3], mark: &str) -
     if let Some(cwd) = &command.cwd {
         process.current_dir(cwd);
     }
+    for name in &command.env_remove {
+        process.env_remove(name);
+    }
     process
         .args(&command.args)
         .envs(command.env.iter().map(|(key, value)| (key, value)))
@@ -289,9 +293,6 @@ fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
 fn now() -> Instant {
     Instant::now()
 }
-
-/// In the environment of a child and of what it starts: whose they are. What leaves its process group is found by it.
-const MARK: &str = "SHADOWCAT_CHILD";
 
 /// How often to look for new orphans while ending everything.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -44,6 +44,10 @@ impl Request {
                 for (key, value) in &command.env {
                     message.field(key.as_bytes()).field(value.as_bytes());
                 }
+                message.number(command.env_remove.len());
+                for name in &command.env_remove {
+                    message.field(name.as_bytes());
+                }
                 message.field(command.program.as_bytes());
                 for arg in &command.args {
                     message.field(arg.as_bytes());
@@ -84,6 +88,9 @@ impl Request {
         command.cwd = (has_cwd == 1).then(|| cwd.into());
         for _ in 0..number(&mut body)? {
             command.env.push((text(&mut body)?, text(&mut body)?));
+        }
+        for _ in 0..number(&mut body)? {
+            command.env_remove.push(text(&mut body)?);
         }
         command.program = text(&mut body)?;
         while body.has_remaining() {
@@ -216,6 +223,7 @@ mod tests {
             program: OsString::from_vec(b"pro\xffgram".to_owned().into()),
             args: vec!["".into(), "two words".into()],
             env: vec![("KEY".into(), "a=b".into()), ("EMPTY".into(), "".into())],
+            env_remove: vec!["OURS".into()],
             env_clear: true,
             cwd: Some("/tmp".into()),
         };

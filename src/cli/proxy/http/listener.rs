@@ -1,4 +1,7 @@
 //! From checked arguments to a listener, and what is said of it.
+//!
+//! Everything that can be wrong is found before anything is started: the address, the certificate, the token's variable, two things at
+//! one path. Beyond loopback there is a warning, whatever is logged.
 
 use std::net::SocketAddr;
 
@@ -91,7 +94,12 @@ fn identity(args: &ListenArgs, place: Place) -> Result<Option<Identity>, Failure
         return Err(Failure::new(USAGE, "--tls-cert is for --listen IP:PORT; a socket file stays on this machine"));
     }
     let identity = Identity::read(cert, key);
-    identity.map(Some).map_err(|error| Failure::new(CONFIGURATION, format!("cannot use the certificate: {error}")))
+    identity.map(Some).map_err(|error| {
+        Failure::new(
+            CONFIGURATION,
+            format!("--tls-cert, --tls-key: {error}; want two files in PEM, the certificate and its key"),
+        )
+    })
 }
 
 /// Where clients find us.
