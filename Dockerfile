@@ -1,7 +1,8 @@
 # A small image with nothing but the command. Untested where this was written: there was no Docker.
 #
 #   docker build -t shadowcat .
-#   docker run -p 8080:8080 shadowcat proxy --listen 0.0.0.0:8080 --require-bearer-env TOKEN https://example.com/mcp
+#   docker run -p 8080:8080 -e TOKEN shadowcat proxy --listen 0.0.0.0:8080 --allow-host localhost \
+#     --require-bearer-env TOKEN https://example.com/mcp
 #
 # It holds no Node and no Python: servers that are commands need an image of their own, into which the file
 # /shadowcat can be copied.
