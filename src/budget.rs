@@ -299,7 +299,7 @@ impl Budget {
 }
 
 impl Default for Budget {
-    /// 512 MiB (DESIGN §7), for messages of 64 MiB.
+    /// 512 MiB, for messages of 64 MiB.
     fn default() -> Self {
         match Self::new(DEFAULT_TOTAL, DEFAULT_FRAME_LEN) {
             Ok(budget) => budget,

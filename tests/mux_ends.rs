@@ -37,7 +37,7 @@ const DEAF: [&str; 3] = ["sh", "-c", "trap '' TERM; while :; do read line; done;
 
 // --- when we are told to stop --------------------------------------------------------------------------------
 
-/// mcp-rules §2.5: an end without a result says that the subscription is lost, and the client comes back.
+/// Rule M3: an end without a result says that the subscription is lost, and the client comes back.
 #[test]
 fn subscription_ends_without_a_result_when_we_drain() {
     let mux = Mux::start(&["--drain-timeout", "1h"]);

@@ -256,7 +256,7 @@ fn server_that_closes_its_output_fails_who_waits_at_once_and_is_replaced() {
 
 // --- answers that cannot be passed on --------------------------------------------------------------------------
 
-/// The numbers are those of the answer, and so is the blame: nothing was wrong with the request (mcp-rules §2.3).
+/// The numbers are those of the answer, and so is the blame: nothing was wrong with the request (rule M2).
 #[test]
 fn answer_of_twice_the_limit_is_the_servers_fault_with_the_numbers() {
     let script = r#"read line; echo banner; printf '{"jsonrpc":"2.0","id":1,"result":"%02048d"}\n' 0

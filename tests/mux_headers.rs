@@ -1,5 +1,5 @@
 //! The headers of 2026-07-28 that repeat what the body says, in front of a child that sees no headers: who
-//! reads the body holds them against it (mcp-rules §2.3). Real processes, real sockets.
+//! reads the body holds them against it (rule M2). Real processes, real sockets.
 
 #![cfg(target_os = "linux")]
 #![cfg(test)]
@@ -98,7 +98,7 @@ fn looser_checks_let_lies_pass() {
 #[test]
 fn version_that_is_missing_or_contradicted_is_refused() {
     let mux = Mux::start(&[]);
-    // The header says modern, the body says nothing (mcp-rules §4.7, 5).
+    // The header says modern, the body says nothing (rule V13).
     let bare = r#"{"jsonrpc":"2.0","id":4,"method":"tools/list"}"#;
     assert_refused(mux.send(&modern(bare).with(METHOD, "tools/list")), 400, -32602, &json!(4));
     // The body says modern, the header says legacy.

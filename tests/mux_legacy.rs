@@ -176,7 +176,7 @@ fn version_is_the_one_the_child_chose() {
     // It asks for one without batches, and gets one with.
     let client = Client::start(&mux, "2025-11-25");
     let batch = format!("[{}]", call("1", "echo", "{}").legacy_body());
-    assert_eq!(mux.send(&client.post(batch)).status, 200, "mcp-rules §3.27");
+    assert_eq!(mux.send(&client.post(batch)).status, 200, "rule V14");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn batch_that_may_not_be_is_refused() {
         assert_refused(mux.send(&client.post(batch)), 400, -32600, &Value::Null);
     }
     let many = vec![asked.as_str(); 257].join(",");
-    assert_eq!(mux.send(&old.post(format!("[{many}]"))).status, 400, "DESIGN §7: max_batch_len");
+    assert_eq!(mux.send(&old.post(format!("[{many}]"))).status, 400, "max_batch_len");
     for client in [&old, &new] {
         client.ask(&mux, &run("1", ""));
     }

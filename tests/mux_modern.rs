@@ -151,7 +151,7 @@ fn session_header_makes_no_legacy_request_of_a_modern_one() {
     for method in ["GET", "DELETE"] {
         let request = Request::new(method).with("Accept", "text/event-stream");
         let request = request.with("MCP-Protocol-Version", "2026-07-28").with("Mcp-Session-Id", "ignored");
-        assert_eq!(mux.send(&request).status, 405, "{method}: Rule G14, mcp-rules §2.3");
+        assert_eq!(mux.send(&request).status, 405, "{method}: rules G14 and M2");
     }
 }
 

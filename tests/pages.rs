@@ -7,13 +7,19 @@
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/session.rs"]
 mod support;
+#[path = "support/temp.rs"]
+mod temp;
 
 use std::{
+    fs,
     io::Write as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use support::{Ended, Launch};
+use temp::TempDir;
 
 #[track_caller]
 fn printed(args: &[&str]) -> String {
@@ -75,6 +81,71 @@ fn manual_has_a_page_for_each_command_that_readers_understand() {
             assert!(read.contains(word) || upper.contains(word), "{args:?}: no {word:?} in {read}");
         }
     }
+}
+
+/// What `program` says of one of `docs/recipes`, changed by `prepare` so that it fits a machine without its certificates,
+/// in this folder. `None` where there is no such program.
+fn judged_recipe(program: &str, args: &[&str], file: &str, here: &TempDir, prepare: &[(&str, &str)]) -> Option<String> {
+    let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes").join(file)).unwrap();
+    let recipe = prepare.iter().fold(recipe, |recipe, (from, to)| {
+        assert!(recipe.contains(from), "{file}: no {from:?}");
+        recipe.replace(from, to)
+    });
+    fs::write(here.join(file), recipe).unwrap();
+    let path = here.join(file);
+    let args: Vec<&str> = args.iter().copied().chain([path.to_str().unwrap()]).collect();
+    let (succeeded, said) = read_by(program, &args, "")?;
+    assert!(succeeded, "{program}: {said}");
+    Some(said)
+}
+
+#[test]
+fn recipes_are_understood_by_what_they_are_for() {
+    let here = TempDir::new().unwrap();
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["mcp.example.com".to_owned()]).unwrap();
+    let (cert, key) = (cert.pem(), signing_key.serialize_pem());
+    fs::write(here.join("cert.pem"), [cert.as_str(), &key].concat()).unwrap();
+    let at = |name: &str| here.join(name).to_str().unwrap().to_owned();
+    // Nothing of the system's is written to, and no port taken.
+    let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {};", at(of)));
+    let http = format!("http {{ access_log off; {}", folders.concat());
+    let (certificate, listen) = (at("cert.pem"), format!("listen unix:{} ssl", at("socket")));
+    let prepare = [
+        ("http {", http.as_str()),
+        ("/etc/nginx/mcp.pem", &certificate),
+        ("/etc/nginx/mcp.key", &certificate),
+        ("listen 443 ssl", &listen),
+    ];
+    let prefix = at("");
+    let pid = format!("pid {};", at("pid"));
+    let args = ["-t", "-p", &prefix, "-e", "stderr", "-g", &pid, "-c"];
+    if let Some(said) = judged_recipe("nginx", &args, "nginx.conf", &here, &prepare) {
+        assert!(!said.contains("[warn]"), "{said}");
+    }
+    for file in ["haproxy.cfg", "haproxy-several.cfg"] {
+        judged_recipe("haproxy", &["-c", "-f"], file, &here, &[("/etc/haproxy/mcp.pem", &certificate)]);
+    }
+}
+
+#[test]
+fn recipes_on_the_page_are_those_that_were_checked() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let page = fs::read_to_string(tree.join("OPERATING.md")).unwrap();
+    let mut count = 0;
+    for (fence, files) in
+        [("```nginx\n", &["nginx.conf"][..]), ("```haproxy\n", &["haproxy.cfg", "haproxy-several.cfg"])]
+    {
+        for (block, file) in page.split(fence).skip(1).zip(files) {
+            let recipe = fs::read_to_string(tree.join("recipes").join(file)).unwrap();
+            let mut lines = recipe.lines().map(str::trim);
+            let block = block.split("```").next().unwrap();
+            for line in block.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                assert!(lines.any(|there| there == line), "docs/recipes/{file} has no {line:?} there");
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 3, "blocks on the page, and recipes");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 #![expect(clippy::string_slice, reason = "every index comes from `find`")]
 
+#[path = "tidy/papers.rs"]
+mod papers;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -13,7 +15,7 @@ use source::Source;
 
 type Rule = fn(&[Source]) -> Vec<String>;
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 15] = [
     crates_are_named_in_their_place,
     modules_point_left,
     only_link_sees_both_sides,
@@ -24,6 +26,11 @@ const RULES: [Rule; 10] = [
     fuzz_targets_are_whole,
     machines_stay_out,
     promises_name_their_tests,
+    papers::cited_rules_are_in_the_book,
+    papers::lists_say_things_once,
+    papers::links_lead_somewhere,
+    papers::gate_is_documented,
+    papers::fuzz_targets_are_documented,
 ];
 
 #[test]

@@ -209,7 +209,7 @@ impl Shared {
 }
 
 /// Whether nobody waits for an answer: a GET, and a subscription of MCP 2026-07-28, which ends without its
-/// result when its server goes away (mcp-rules §2.5).
+/// result when its server goes away (rule M3).
 fn only_listens(request: &Request) -> bool {
     let is_subscription =
         || request.headers().get(MCP_METHOD).is_some_and(|method| method.as_bytes() == b"subscriptions/listen");

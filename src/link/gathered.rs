@@ -80,7 +80,7 @@ impl Gathered {
 
 /// Least that a block grows by.
 const MIN_STEP: usize = 16 << 10;
-/// Most that a block grows by (DESIGN §11.13).
+/// Most that a block grows by ("Memory" in ARCHITECTURE.md).
 const MAX_STEP: usize = 8 << 20;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! URI that HTTP+SSE of MCP 2024-11-05 begins with (`relay/two_endpoints.rs`).
 //!
 //! When the client is gone, the upstream's exchange is closed, as the client itself would have done
-//! (mcp-rules C5, G8: what that means is for the upstream). When the upstream breaks off, so does the client's
+//! (rules C5 and G8: what that means is for the upstream). When the upstream breaks off, so does the client's
 //! answer. Nothing is sent twice, and redirects are not followed: they are passed on as they are.
 
 mod answered;

@@ -1,5 +1,5 @@
 //! What a client's side of HTTP has come to with one server: the handshake, the session, the version, the
-//! tools; and so which headers a POST bears (rules G9, G10, V4, mcp-rules §2.2).
+//! tools; and so which headers a POST bears (rules G9, G10, V4, M1).
 //!
 //! Pure: requests are sent, and sent again, by the link. The handshake is kept, so that a session the
 //! server has lost can be opened anew without the client's knowing (rule G11).
@@ -146,7 +146,7 @@ impl Dialed {
 }
 
 /// An answer that bears the id of one of `asked` in another spelling, `1` for `1.0`: a copy with the asker's
-/// (mcp-rules §3.1). `None` for what is no such answer.
+/// (rule E1). `None` for what is no such answer.
 #[must_use]
 pub fn respelled<'a>(
     envelope: &Envelope,

@@ -1,9 +1,9 @@
 //! The headers of 2026-07-28 that repeat what the body says, so that those on the way need not parse it:
-//! written for a POST of ours, or checked against the body of one that came (mcp-rules §2.2, §2.3).
+//! written for a POST of ours, or checked against the body of one that came (rules M1 and M2).
 //!
 //! Only for messages of the modern era ([`classify`](super::revision::classify)); legacy sessions write
 //! [`MCP_PROTOCOL_VERSION`] and [`MCP_SESSION_ID`] from what was negotiated. Nothing is guessed: what the
-//! body lacks, the headers lack, and the server decides (mcp-rules §2.6).
+//! body lacks, the headers lack, and the server decides (rule M4).
 
 use std::{borrow::Cow, fmt};
 
@@ -35,7 +35,7 @@ pub const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id")
 /// Where a legacy stream resumes (rule G6).
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// A mirrored header that does not say what the body says. Answered with 400 and −32020 (mcp-rules §2.3).
+/// A mirrored header that does not say what the body says. Answered with 400 and −32020 (rule M2).
 ///
 /// `Display` shows the values, shortened, for whoever sent them; a log gets [`header`](Self::header) and
 /// [`what`](Self::what), because values are payload.
@@ -103,7 +103,7 @@ pub fn headers_for(frame: &[u8], envelope: &Envelope, tools: Option<&Tools>) -> 
 /// Whether the mirrored headers of a message of the modern era say what its body says.
 ///
 /// For a request, version, method and name (where the method has one) must be there; parameters only if
-/// `tools` knows them. A notification may lack its headers, but they may not lie (contradiction Q2).
+/// `tools` knows them. A notification may lack its headers, but they may not lie (rule Q2).
 /// Responses and batches are not looked at. Headers of parameters nobody declared are ignored.
 ///
 /// # Errors
@@ -204,7 +204,7 @@ impl<'a> Body<'a> {
 }
 
 impl Named {
-    /// mcp-rules §2.2; the last line is of the tasks extension.
+    /// Rule M1; the last line is of the tasks extension.
     fn by(method: &str) -> Option<Self> {
         match method {
             TOOLS_CALL | "prompts/get" => Some(Self::Name),

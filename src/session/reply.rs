@@ -5,7 +5,7 @@
 //! `Reason::answer`.
 //!
 //! Codes: JSON-RPC 2.0 "Error object"; MCP 2026-07-28 keeps −32000…−32099 for itself, so there lie only the
-//! two of its own that a proxy has to give (mcp-rules §2.3).
+//! two of its own that a proxy has to give (rule M2).
 
 use std::fmt;
 
@@ -62,7 +62,7 @@ pub enum Reason {
         /// What it says.
         found: String,
     },
-    /// A mirrored header does not say what the body says (mcp-rules §2.3).
+    /// A mirrored header does not say what the body says (rule M2).
     HeaderMismatch(#[serde(serialize_with = "mismatch")] Box<Mismatch>),
     /// A body or frame is no JSON.
     InvalidJson {
@@ -92,7 +92,7 @@ pub enum Reason {
         /// Offset of the message in the stream it came by.
         at: u64,
     },
-    /// A method that the revision of the request does not have (mcp-rules §2.3).
+    /// A method that the revision of the request does not have (rule M2).
     MethodNotFound {
         /// Which.
         method: &'static str,
@@ -102,7 +102,7 @@ pub enum Reason {
         /// Those it knows, as the `Allow` header lists them.
         allowed: &'static str,
     },
-    /// A request of the modern era lacks a field of `_meta` (mcp-rules §2.3).
+    /// A request of the modern era lacks a field of `_meta` (rule M2).
     MissingMeta {
         /// The field.
         field: &'static str,
@@ -231,7 +231,7 @@ impl Reply {
     }
 
     /// The body of an HTTP error for what has no id, or none that could be read: without the member, never
-    /// null (rule F6). On a stream of lines such a message is not answered at all (mcp-rules §3.7).
+    /// null (rule F6). On a stream of lines such a message is not answered at all (rule E7).
     #[must_use]
     pub fn without_id(reason: Reason) -> Self {
         Self { id: None, reason }
@@ -319,7 +319,7 @@ impl Reason {
         }
     }
 
-    /// The one table of codes and statuses (mcp-rules §2.3, rules G11, H2, H3, S2, V6).
+    /// The one table of codes and statuses (rules M2, G11, H2, H3, S2, V6).
     fn answer(&self) -> (i32, StatusCode) {
         match self {
             Self::InvalidJson { .. } => (PARSE_ERROR, StatusCode::BAD_REQUEST),
@@ -358,7 +358,7 @@ impl Reason {
 }
 
 /// The HTTP status for an error a server without HTTP gave: by its code in the modern era, which knows
-/// statuses for a few (mcp-rules §2.3); 200 for all others, and for all in the legacy era (contradiction Q5).
+/// statuses for a few (rule M2); 200 for all others, and for all in the legacy era (rule Q5).
 ///
 /// Invalid parameters have a status of their own only for a request that `lacks_meta` it must have.
 #[must_use]

@@ -1,6 +1,6 @@
 //! Which revision of MCP a message speaks, and so by which rules it is treated. Decided for each message
 //! from its own bytes and headers, never for a connection: a server of both eras may serve both at a time
-//! (mcp-rules §3.29, §4.7).
+//! (rules E29 and V13).
 //!
 //! Nothing here negotiates. A version nobody knows is passed on as text; the peers decide about it.
 
@@ -16,7 +16,7 @@ use super::{
 
 /// A revision of MCP, by the date it is known under.
 ///
-/// Ordered by date; a text that is no date has no order, but equals itself (mcp-rules §3.27).
+/// Ordered by date; a text that is no date has no order, but equals itself (rule V14).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "what is added here changes what a link must do")]
 pub enum Revision<'a> {
@@ -62,7 +62,7 @@ pub enum Class<'a> {
     },
     /// `initialize`: a legacy session begins.
     LegacyStart {
-        /// What the client asks for. The session has the revision the *result* names (mcp-rules §3.27).
+        /// What the client asks for. The session has the revision the *result* names (rule V14).
         offered: Option<Revision<'a>>,
     },
     /// A message inside a legacy session, by its session header or version header.
@@ -171,7 +171,7 @@ impl Class<'_> {
     }
 }
 
-/// Where a message belongs, by its headers and its own bytes (mcp-rules §4.7).
+/// Where a message belongs, by its headers and its own bytes (rule V13).
 ///
 /// That the headers and the body *agree* is for [`mirror::check`]; that a batch may be one, for
 /// [`check_batch`].
@@ -179,7 +179,7 @@ impl Class<'_> {
 /// # Errors
 ///
 /// A message of the modern era, by its header, that cannot be one: a request without a version in `_meta`
-/// ([`Reason::MissingMeta`], mcp-rules §2.3), or a response or a batch ([`Reason::InvalidRequest`], rules H4
+/// ([`Reason::MissingMeta`], rule M2), or a response or a batch ([`Reason::InvalidRequest`], rules H4
 /// and F8).
 pub fn classify<'a>(facts: &Facts<'a>, envelope: &Envelope, frame: &'a [u8]) -> Result<Class<'a>, Reason> {
     if let Some(span) = envelope.protocol_version() {
@@ -209,7 +209,7 @@ pub fn classify<'a>(facts: &Facts<'a>, envelope: &Envelope, frame: &'a [u8]) -> 
     Ok(Class::LegacyBare)
 }
 
-/// Whether an array with these elements may be a message of `revision` (rule F8, mcp-rules §4.6).
+/// Whether an array with these elements may be a message of `revision` (rule F8).
 ///
 /// # Errors
 ///
@@ -244,7 +244,7 @@ pub fn check_batch(elements: &[BatchElement], frame: &[u8], revision: &Revision<
 }
 
 /// Whether a request of the modern era certainly says nothing of its client's capabilities, as it must
-/// (mcp-rules §2.3). Its version, the other thing it must say, is for [`classify`].
+/// (rule M2). Its version, the other thing it must say, is for [`classify`].
 ///
 /// A search of bytes, and so no reason to refuse anything: where the key may be spelled with an escape, or stands
 /// in another place, this is `false`.

@@ -1,5 +1,5 @@
 //! Which parameters of which tools are mirrored in headers, learnt from the `tools/list` results that pass
-//! by, and their values in a call (mcp-rules §2.2, `x-mcp-header`).
+//! by, and their values in a call (rule M1, `x-mcp-header`).
 //!
 //! Only tools with such parameters are remembered, and those whose marks break the rules; both bounded. A
 //! tool nobody remembers is called without parameter headers, and a server that wants them says so with

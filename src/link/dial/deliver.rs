@@ -80,7 +80,7 @@ impl Dial {
     fn deliver(&mut self, key: Key, data: Frame) {
         let verify = self.options.resources.verify;
         let mut seen = verify.blanked(&data);
-        // Raw line ends in JSON are white space between tokens (mcp-rules §3.9).
+        // Raw line ends in JSON are white space between tokens (rule E9).
         let Ok(line) = LineEncoder::new(LineEnds::BlankAlways).encode(data) else { return };
         let mut frame = Bytes::from(line.into_frame());
         let Some(mut envelope) = self.parsed(key, &frame) else { return };
@@ -264,7 +264,7 @@ impl Dial {
             return;
         }
         let reason = posted.failure.as_ref().unwrap_or(reason);
-        // A subscription that was running gets the one signal there is for its end (mcp-rules §2.6).
+        // A subscription that was running gets the one signal there is for its end (rule M4).
         let was_open = posted.is_listen && posted.status.is_some_and(|status| status.is_success());
         for id in &posted.ids {
             let kind = Kind::Response;

@@ -17,7 +17,7 @@ use crate::{
     transport::http::{Body, Incoming, SendError, client::Waited},
 };
 
-/// What the body of an answer is, by its headers (rule H6, mcp-rules §3.16).
+/// What the body of an answer is, by its headers (rules H6 and E16).
 pub(super) enum Media {
     Events,
     Json,

@@ -106,7 +106,7 @@ impl Dial {
     }
 
     /// What is no message is not posted, and nobody is answered: an invented id would be a message nobody
-    /// asked for (mcp-rules §3.7). What is JSON but ambiguous is refused to whoever waits for it.
+    /// asked for (rule E7). What is JSON but ambiguous is refused to whoever waits for it.
     #[cold]
     fn keep_back(&mut self, frame: &[u8], at: u64, error: EnvelopeError) {
         tracing::warn!(from = %StreamKey::DOWNSTREAM, at, len = frame.len(), %error, "not a message that can be posted");
@@ -364,7 +364,7 @@ impl Dial {
 }
 
 /// A request with what every request of ours bears. Nothing we ask for is to be compressed: answers are passed
-/// on as they come (mcp-rules §3.14).
+/// on as they come (rule E14).
 pub(super) fn request(method: Method, url: Uri, mut headers: HeaderMap, body: Body) -> http::Request<Body> {
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let mut request = http::Request::new(body);

@@ -27,7 +27,7 @@ pub(super) struct Outgoing {
     pub(super) elements: Box<[BatchElement]>,
     /// Whether the session knows of it already.
     pub(super) is_noted: bool,
-    /// Whether it was refused once with its session, and is sent to the next one (DESIGN: the closed list).
+    /// Whether it was refused once with its session, and is sent to the next one ("Sent again" in ARCHITECTURE.md).
     pub(super) is_resent: bool,
     /// Redirects that were followed.
     pub(super) hops: u8,

@@ -223,7 +223,7 @@ impl AsRef<[u8]> for Pinned {
     }
 }
 
-/// Most that a block grows by (DESIGN §11.13).
+/// Most that a block grows by ("Memory" in ARCHITECTURE.md).
 const MAX_STEP: usize = 8 << 20;
 
 #[cfg(test)]

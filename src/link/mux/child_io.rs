@@ -200,7 +200,7 @@ impl ChildIo {
                 Ok(envelope) => envelopes.push((index, envelope, elements_copy(parser), seen)),
                 Err(error) => {
                     let (frame, at) = (open.get(index).unwrap_or_default(), open.at());
-                    // A banner or a log line: nobody's fault, and nobody's answer (mcp-rules §3.7).
+                    // A banner or a log line: nobody's fault, and nobody's answer (rule E7).
                     tracing::warn!(from = "server", at, len = frame.len(), %error, "not a message that can be passed on; kept back");
                     said.push(Said::Noise);
                     if !error.is_syntax() {

@@ -199,7 +199,7 @@ impl Mux {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    /// The session of a GET or DELETE. In the modern era there are neither (mcp-rules §2.3).
+    /// The session of a GET or DELETE. In the modern era there are neither (rule M2).
     fn legacy_session(&self, headers: &HeaderMap) -> Result<Way, Reply> {
         let facts = Facts::of(headers).map_err(|mismatch| Reply::without_id(mismatch.into()))?;
         // Rule G14: a session header says nothing there.
@@ -257,7 +257,7 @@ impl Mux {
         let arrived = clock::now().into_std();
         let invalid = |what: String, at: u64| Reply::without_id(Reason::InvalidJson { what, at });
         let seen = self.parts.options.resources.verify.blanked(&body);
-        // Raw line ends can only stand between tokens (DESIGN §6): one message must stay one line.
+        // Raw line ends can only stand between tokens (rule E9): one message must stay one line.
         let line = LineEncoder::new(LineEnds::BlankAlways).encode(Frame::new(body));
         let frame = line.map_err(|error| invalid(error.to_string(), 0))?.into_frame();
         let mut parser = EnvelopeParser::new(limits);

@@ -1,7 +1,7 @@
 //! The exchanges that wait for something from one child: how each is answered, and who is gone.
 //!
 //! A lane begins undecided. If the first thing it gets is its last, that is a plain JSON reply; anything
-//! else, or a silence of [`OPEN_AFTER`], makes it an event stream (mcp-rules §2.6). What does not fit into a
+//! else, or a silence of [`OPEN_AFTER`], makes it an event stream (rule M4). What does not fit into a
 //! lane's queue waits here, in order, and nothing more is read from the child meanwhile, unless the caller
 //! would rather cut the lane.
 

@@ -186,7 +186,7 @@ impl Sharing {
         }
     }
 
-    /// Rules of mcp-rules §2.3: whoever reads the body must hold the headers against it, because the child
+    /// Rule M2: whoever reads the body must hold the headers against it, because the child
     /// sees none.
     fn check(&self, headers: &HeaderMap, frame: &[u8], envelope: &Envelope) -> Result<(), Reply> {
         if self.header_check == HeaderCheck::Off {

@@ -161,7 +161,7 @@ impl Asked {
         Ok(())
     }
 
-    /// Whether the headers say what the body says. Only in the modern era do they have to (mcp-rules §2.2).
+    /// Whether the headers say what the body says. Only in the modern era do they have to (rule M1).
     fn compare(&mut self, envelope: &Envelope) -> Result<(), Reason> {
         let mirrored = [envelope.protocol_version(), envelope.method(), envelope.name(), envelope.uri()];
         let head_len = self.head.len;

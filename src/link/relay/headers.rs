@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// Takes out of a request what the upstream is not to see.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
     drop_connection_headers(headers);
-    // An encoded answer could not be looked into (mcp-rules §3.14).
+    // An encoded answer could not be looked into (rule E14).
     headers.remove(header::ACCEPT_ENCODING);
     // Our own listener has told the client to go on; the body is sent as it comes.
     headers.remove(header::EXPECT);
@@ -22,7 +22,7 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     headers.remove(header::PROXY_AUTHENTICATE);
 }
 
-/// The media type, without parameters (mcp-rules §3.16).
+/// The media type, without parameters (rule E16).
 pub(super) fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()

@@ -1,5 +1,5 @@
 //! Where a reference leads that a server gave: the `endpoint` event of HTTP+SSE, the `Location` of a redirect.
-//! Only to its own origin: what we send there bears the credentials for it (mcp-rules §3.22, rule L2).
+//! Only to its own origin: what we send there bears the credentials for it (rules E22 and L2).
 
 use http::{Uri, uri::PathAndQuery};
 

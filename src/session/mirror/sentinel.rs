@@ -1,5 +1,5 @@
 //! The value of a mirrored header: plain where a header can carry it, else base64 between the marks
-//! `=?base64?` and `?=` (MCP 2026-07-28, Streamable HTTP, "Value Encoding"; mcp-rules §2.2).
+//! `=?base64?` and `?=` (MCP 2026-07-28, Streamable HTTP, "Value Encoding"; rule M1).
 //!
 //! Which headers may be written so is not decided here.
 

@@ -27,7 +27,7 @@ fn reply_has_the_requesters_id_and_the_numbers() {
     assert_eq!(too_large["error"]["data"]["at"], 9);
 }
 
-/// MCP 2026-07-28 "Error Codes" by way of mcp-rules §2.3: whoever asked is not told that the request was wrong.
+/// MCP 2026-07-28 "Error Codes" (rule M2): whoever asked is not told that the request was wrong.
 #[test]
 fn what_is_wrong_with_an_answer_is_not_blamed_on_the_request() {
     let too_large = Reason::MessageTooLarge { limit: 4, at: 9 }.of_answer();

@@ -1,4 +1,4 @@
-//! The table of mcp-rules §4.7, and what a batch may hold.
+//! The table of rule V13, and what a batch may hold.
 
 use http::HeaderValue;
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};

@@ -193,7 +193,7 @@ impl Client {
     /// Sends one request, whose URI must be absolute, and waits for the answer's headers: for ever, because tools and
     /// humans may take hours. `Host` is the URI's
     /// authority (Rule S5). The configured headers, credentials among them, are set if the URI is of the endpoint's
-    /// origin, and never for another (mcp-rules §3.22).
+    /// origin, and never for another (rule E22).
     ///
     /// # Errors
     ///

@@ -184,7 +184,7 @@ const FREE_HEAD_LEN: usize = 8 << 10;
 const NO_ROOM: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
 
-/// What hyper's read buffer grows to (DESIGN §7), but for a head that is longer.
+/// What hyper's read buffer grows to ("Memory" in ARCHITECTURE.md), but for a head that is longer.
 pub(super) const READ_LEN: usize = 16 << 10;
 
 /// What a client is told that does not end its headers.
