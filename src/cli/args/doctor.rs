@@ -13,7 +13,7 @@ use super::{parse_duration, upstream::ReachArgs};
 /// What is to be looked at, and how long.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Exit codes: 0 no problem · 1 a problem · 2 not reachable · 64 usage
+Exit codes: 0 no problem · 1 a problem · 2 not reachable · 64 usage · 78 configuration
 
 Examples:
   shadowcat doctor http://127.0.0.1:8080/mcp
