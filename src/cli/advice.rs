@@ -14,7 +14,7 @@ use clap::{
 use shadowcat::transport::listen::Address;
 
 use super::{
-    args,
+    args::{self, upstream::lacks_scheme},
     exit::{CONFIGURATION, Failure, USAGE, flattened},
 };
 
@@ -24,9 +24,13 @@ pub(crate) fn usage(error: &clap::Error, typed: &[OsString]) -> Failure {
     definition.build();
     let place = Place::of(typed, &definition);
     let what = flattened(error);
-    let line = match meant(error, &place) {
-        Some(line) => format!("{what}; {}", behind_dashes(&line)),
-        None => format!("{what}; see '{} --help'", place.names()),
+    let is_nameless = place.names.is_empty();
+    let line = if let Some(line) = meant_proxy(error, typed, &definition).filter(|_| is_nameless) {
+        format!("{what}; a server goes behind 'proxy': {line}")
+    } else if let Some(line) = meant(error, &place) {
+        format!("{what}; {}", behind_dashes(&line))
+    } else {
+        format!("{what}; see '{} --help'", place.names())
     };
     Failure::new(USAGE, line)
 }
@@ -87,6 +91,28 @@ fn meant(error: &clap::Error, place: &Place<'_>) -> Option<String> {
     }
 }
 
+/// The line with `proxy` in it, if a server or a flag of that command was typed where the name of a command is due.
+fn meant_proxy(error: &clap::Error, typed: &[OsString], definition: &Command) -> Option<String> {
+    let (program, rest) = typed.split_first()?;
+    let typed: Vec<OsString> = [program.clone(), "proxy".into()].into_iter().chain(rest.iter().cloned()).collect();
+    let place = Place::of(&typed, definition);
+    let is_meant = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::InvalidSubcommand, _) => error.get(ContextKind::SuggestedSubcommand).is_none(),
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
+            let is_first = rest.first().and_then(|word| word.to_str()).is_some_and(|word| word.starts_with(flag));
+            is_first && place.command.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"))
+        }
+        _ => false,
+    };
+    // Where there is no proxy, there is none to mean.
+    if !is_meant || place.names.is_empty() {
+        return None;
+    }
+    let words = rest.iter().map(|word| quoted(&word.to_string_lossy()));
+    let as_typed = || [place.names()].into_iter().chain(words).collect::<Vec<_>>().join(" ");
+    Some(place.with_dashes().unwrap_or_else(as_typed))
+}
+
 fn behind_dashes(line: &str) -> String {
     format!("a command goes behind --: {line}")
 }
@@ -144,7 +170,8 @@ impl<'a> Place<'a> {
         let at = self.positional()?;
         let (flags, words) = self.rest.split_at(at);
         let program = words.first()?.to_str()?;
-        if program.contains("://") || program.starts_with("unix:") || program.starts_with("tcp:") {
+        let is_place = program.contains("://") || program.starts_with("unix:") || program.starts_with("tcp:");
+        if is_place || lacks_scheme(program) {
             return None;
         }
         let words = words.iter().filter(|word| *word != "--").map(|word| word.to_string_lossy());
@@ -191,6 +218,23 @@ mod tests {
         }
         let typed: Vec<OsString> = ["shadowcat", "proxy", "npx -y foo"].map(OsString::from).into();
         assert_eq!(meant_command(&typed).as_deref(), Some("a command goes behind --: shadowcat proxy -- npx -y foo"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn server_without_proxy_is_given_it() {
+        for (typed, meant) in [
+            (&["npx", "-y", "foo"][..], "shadowcat proxy -- npx -y foo"),
+            (&["--", "npx", "foo"], "shadowcat proxy -- npx foo"),
+            (&["https://a.example/mcp"], "shadowcat proxy https://a.example/mcp"),
+            (&["--listen", "80", "--", "cat"], "shadowcat proxy --listen 80 -- cat"),
+        ] {
+            let said = said(typed);
+            assert!(said.ends_with(&format!("; a server goes behind 'proxy': {meant}")), "{said}");
+        }
+        for other in [&["proxi", "npx"][..], &["config", "npx"], &["help", "npx"]] {
+            assert!(said(other).contains("--help'") && !said(other).contains("behind"), "{}", said(other));
+        }
     }
 
     #[test]

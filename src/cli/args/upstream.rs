@@ -123,7 +123,12 @@ fn parse_header(typed: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 pub(crate) fn parse_url(typed: &str) -> Result<Uri, String> {
-    let no_url = || format!("'{typed}' is no URL; want http://… or https://…, such as https://example.com/mcp");
+    let no_url = || {
+        if lacks_scheme(typed) {
+            return format!("'{typed}' is no URL; did you mean http://{typed}?");
+        }
+        format!("'{typed}' is no URL; want http://… or https://…, such as https://example.com/mcp")
+    };
     let url: Uri = typed.parse().map_err(|_| no_url())?;
     let authority = url.authority().map(http::uri::Authority::as_str);
     match (url.scheme_str(), authority) {
@@ -133,6 +138,13 @@ pub(crate) fn parse_url(typed: &str) -> Result<Uri, String> {
         (Some("http" | "https"), Some(_)) => Ok(url),
         _ => Err(no_url()),
     }
+}
+
+/// Whether this is HOST:PORT, maybe with a path.
+pub(crate) fn lacks_scheme(typed: &str) -> bool {
+    let authority = typed.split('/').next().unwrap_or_default();
+    let is_host = |host: &str| !host.is_empty() && !host.contains([':', ' ']) || host.starts_with('[');
+    authority.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
 }
 
 fn parse_public_url(typed: &str) -> Result<Uri, String> {
@@ -154,6 +166,17 @@ mod tests {
         assert!(!format!("{value:?}").contains("a: b"));
         for wrong in ["X-Key", ": x", "a b: c", "Host: x", "content-length: 3", "X: a\nb"] {
             assert!(parse_header(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn host_and_port_are_told_from_a_program() {
+        for typed in ["localhost:8080/mcp", "127.0.0.1:80", "[::1]:80/x"] {
+            assert!(lacks_scheme(typed), "{typed}");
+            assert!(parse_url(typed).is_err_and(|said| said.ends_with(&format!("http://{typed}?"))), "{typed}");
+        }
+        for typed in ["npx", "/usr/bin/x", "a:b", "unix:/x", ":80", "npx -y a:1"] {
+            assert!(!lacks_scheme(typed), "{typed}");
         }
     }
 
