@@ -6,6 +6,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use shadowcat_codecs::pool::{BufferPool, Pooled};
 
 use crate::budget::{Allowance, Exhausted, Room, Toward};
 
@@ -15,7 +16,9 @@ pub(super) struct Gathered {
     room: Room,
     /// The first piece, while it is the only one.
     first: Bytes,
-    joined: Vec<u8>,
+    joined: Pooled,
+    /// Where the first block for more than one piece is taken, if anywhere.
+    pool: Option<BufferPool>,
     /// Most that it may become.
     max: usize,
 }
@@ -23,7 +26,8 @@ pub(super) struct Gathered {
 impl Gathered {
     /// Nothing yet of a message of at most `max` bytes.
     pub(super) fn new(allowance: &Allowance, toward: Toward, max: usize) -> Self {
-        Self { room: Room::new(allowance, toward), first: Bytes::new(), joined: Vec::new(), max }
+        let pool = allowance.budget().pools().map(|pools| pools.http().clone());
+        Self { room: Room::new(allowance, toward), first: Bytes::new(), joined: Pooled::default(), pool, max }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,15 +55,28 @@ impl Gathered {
             return Poll::Ready(Ok(()));
         }
         if self.joined.capacity() < len {
-            let step = len.clamp(MIN_STEP, MAX_STEP);
-            let wanted = len.saturating_add(step).min(self.room.len()).max(len);
-            self.joined.reserve_exact(wanted - self.joined.len());
+            self.grow(len);
         }
         // The named copy: a message that came in pieces has to become one.
         self.joined.extend_from_slice(&std::mem::take(&mut self.first));
         self.joined.extend_from_slice(piece);
         piece.advance(piece.len());
         Poll::Ready(Ok(()))
+    }
+
+    /// Makes its block one of at least `len` bytes, and no longer than there is room for.
+    fn grow(&mut self, len: usize) {
+        let pool = self.pool.as_ref().filter(|_| self.joined.is_empty());
+        if let Some(pool) = pool {
+            // Room for whatever is kept there, if there is any at once.
+            _ = self.room.grows(2 * pool.nominal(), 2 * pool.nominal());
+        }
+        let step = len.clamp(MIN_STEP, MAX_STEP);
+        let wanted = len.saturating_add(step).min(self.room.len()).max(len);
+        match pool {
+            Some(pool) => self.joined = pool.take(wanted, self.room.len()),
+            None => self.joined.fit(wanted),
+        }
     }
 
     /// The message, which holds its room until nobody has it any more.
@@ -74,7 +91,7 @@ impl Gathered {
         if joined.is_empty() {
             return room.into_charges(first.len()).wrap(first);
         }
-        room.into_charges(joined.capacity()).wrap(Bytes::from(joined))
+        room.into_charges(joined.capacity()).wrap(joined.freeze())
     }
 }
 
@@ -86,6 +103,8 @@ const MAX_STEP: usize = 8 << 20;
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
+
+    use shadowcat_codecs::pool::PoolCounts;
 
     use super::*;
     use crate::budget::Budget;
@@ -117,6 +136,28 @@ mod tests {
         assert!(held >= message.len() && held <= 4 * MIB, "{held}");
         drop(message);
         assert_eq!(budget.held(), base);
+    }
+
+    #[tokio::test]
+    async fn what_came_in_pieces_goes_back_to_the_pool_and_what_has_grown_does_not() {
+        let budget = Budget::new(16 * MIB, 4 * MIB).unwrap().with_pools();
+        let allowance = budget.try_admit(0, 4 << 10).unwrap();
+        let http = budget.pools().unwrap().http();
+        let message = |pieces: usize| {
+            let mut gathered = Gathered::new(&allowance, Toward::Client, 4 * MIB);
+            assert!((0..pieces).all(|_| push(&mut gathered, 12 << 10, Some(pieces * (12 << 10))).is_ready()));
+            let message = gathered.finish();
+            assert_eq!(message.len(), pieces * (12 << 10));
+        };
+        message(1);
+        assert_eq!(http.counts(), PoolCounts::default(), "one piece is not copied");
+        message(3);
+        message(3);
+        assert_eq!(http.counts(), PoolCounts { hits: 1, misses: 1, returned: 2, dropped: 0 });
+        message(80);
+        let PoolCounts { hits, misses, dropped, .. } = http.counts();
+        assert_eq!((hits + misses, dropped), (3, 1));
+        assert!(http.kept().1 <= http.max_len());
     }
 
     #[tokio::test]
