@@ -4,7 +4,7 @@
 //! ```text
 //! GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824 cargo bench --bench line
 //!     -- summary    only the table of docs/benchmarks/line.md
-//!     -- masks      only the vector code beside its safe twin
+//!     -- line/masks only the vector code beside its safe twin
 //! ```
 //!
 //! Every row of the table is run in turn, many short passes each, and the fastest pass counts: ratios
@@ -48,7 +48,7 @@ fn main() {
     masks(&mut criterion);
     criterion.final_summary();
 
-    if filter.is_none_or(|filter| "summary".contains(filter.as_str())) {
+    if filter.is_none_or(|filter| filter == "summary") && !arguments.iter().any(|argument| argument == "--list") {
         summary(if once { 1 } else { 200 });
     }
 }
@@ -67,7 +67,7 @@ fn cutters(criterion: &mut Criterion) {
 
 fn masks(criterion: &mut Criterion) {
     let stream = stream_of(64, READ_LEN);
-    let mut group = criterion.benchmark_group("masks");
+    let mut group = criterion.benchmark_group("line/masks");
     group.throughput(Throughput::Bytes(stream.len() as u64));
     group.bench_function("vector", |bench| bench.iter(|| bench::fold_masks(black_box(&stream))));
     group.bench_function("portable twin", |bench| bench.iter(|| bench::fold_portable_masks(black_box(&stream))));

@@ -7,9 +7,16 @@
 //! The server on stdio is the demo's, the one on HTTP a thread here with blocking sockets; both answer the same. nginx
 //! is asked where there is one: one worker, no buffering, kept connections. Read the ratios; pin it to one core
 //! (`taskset -c 0`) to take wake-ups across cores out.
+//!
+//! To a filter, its name is `links/calls`.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on should stop")]
 #![expect(clippy::disallowed_methods, reason = "a stopwatch")]
+
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/http.rs"]
+mod http;
 
 use std::{
     env, fs,
@@ -20,14 +27,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PROXY: &str = env!("CARGO_BIN_EXE_shadowcat");
+use arguments::Wanted;
+use http::{Head, PROXY, Wire, proxy};
+
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"0"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 fn main() -> io::Result<()> {
-    // `cargo bench -- --test` only wants to know that this runs.
-    let is_smoke = env::args().any(|arg| arg == "--test");
-    let (turns, calls) = if is_smoke { (1, 20) } else { (10, 1_000) };
+    let (turns, calls) = match arguments::wanted("links/calls") {
+        Wanted::Measure => (10, 1_000),
+        Wanted::Smoke => (1, 20),
+        Wanted::Nothing => return Ok(()),
+    };
     let mut out = io::stdout().lock();
     writeln!(out, "closed loop, {} calls a row (a quarter of them for 64 KiB), in microseconds\n", turns * calls)?;
     writeln!(out, "| call | route | p50 | p99 | longest | p50 added to direct |")?;
@@ -59,7 +70,7 @@ fn main() -> io::Result<()> {
 
 /// Those that begin with `direct` are what the ones below them are held against.
 fn routes() -> io::Result<Vec<Route>> {
-    let server = serve()?;
+    let server = http::serve(live)?;
     let url = format!("http://{server}/mcp");
     let mut routes = vec![
         Route::stdio("stdio, direct", &["__demo-server"])?,
@@ -160,7 +171,7 @@ impl Client {
                 Ok(line)
             }
             Self::Http(wire, session) => {
-                let (head, body) = wire.post(message, session)?;
+                let (head, body) = post(wire, message, session)?;
                 assert!(head.start.contains(" 200 "), "{}", head.start);
                 if let Some(id) = head.session {
                     *session = format!("mcp-protocol-version: 2025-11-25\r\nmcp-session-id: {id}\r\n");
@@ -174,7 +185,7 @@ impl Client {
         match self {
             Self::Stdio(stdin, _) => stdin.write_all(&[message.as_bytes(), b"\n"].concat()),
             Self::Http(wire, session) => {
-                let (head, _) = wire.post(message, session)?;
+                let (head, _) = post(wire, message, session)?;
                 assert!(head.start.contains(" 202 "), "{}", head.start);
                 Ok(())
             }
@@ -182,100 +193,54 @@ impl Client {
     }
 }
 
-/// One connection of a client, or of the server.
-struct Wire {
-    reader: BufReader<TcpStream>,
-    writer: TcpStream,
+fn post(wire: &mut Wire, message: &str, headers: &str) -> io::Result<(Head, Vec<u8>)> {
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+         accept: application/json, text/event-stream\r\n{headers}content-length: {}\r\n\r\n{message}",
+        message.len()
+    );
+    wire.write(&request)?;
+    let head = wire.head()?.expect("an answer");
+    let body = body(wire, &head)?;
+    Ok((head, body))
 }
 
-#[derive(Default)]
-struct Head {
-    start: String,
-    len: usize,
-    is_chunked: bool,
-    session: Option<String>,
-}
-
-impl Wire {
-    fn connect(address: SocketAddr) -> io::Result<Self> {
-        Self::new(TcpStream::connect(address)?)
+fn body(wire: &mut Wire, head: &Head) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if !head.is_chunked {
+        body.resize(head.len, 0);
+        wire.reader.read_exact(&mut body)?;
+        return Ok(body);
     }
-
-    fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self { writer: stream.try_clone()?, reader: BufReader::with_capacity(128 << 10, stream) })
-    }
-
-    fn post(&mut self, body: &str, headers: &str) -> io::Result<(Head, Vec<u8>)> {
-        let request = format!(
-            "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
-             accept: application/json, text/event-stream\r\n{headers}content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.writer.write_all(request.as_bytes())?;
-        let head = self.head()?.expect("an answer");
-        let body = self.body(&head)?;
-        Ok((head, body))
-    }
-
-    /// `None` at the end.
-    fn head(&mut self) -> io::Result<Option<Head>> {
-        let mut head = Head::default();
-        if self.reader.read_line(&mut head.start)? == 0 {
-            return Ok(None);
-        }
-        let mut line = String::new();
-        loop {
-            line.clear();
-            self.reader.read_line(&mut line)?;
-            let Some((name, value)) = line.split_once(':') else { return Ok(Some(head)) };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => head.len = value.trim().parse().expect("a length"),
-                "transfer-encoding" => head.is_chunked = true,
-                "mcp-session-id" => head.session = Some(value.trim().to_owned()),
-                _ => {}
-            }
-        }
-    }
-
-    fn body(&mut self, head: &Head) -> io::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        if !head.is_chunked {
-            body.resize(head.len, 0);
-            self.reader.read_exact(&mut body)?;
+    loop {
+        let mut size = String::new();
+        wire.reader.read_line(&mut size)?;
+        let len = usize::from_str_radix(size.trim(), 16).expect("a size");
+        let mut chunk = vec![0; len + 2];
+        wire.reader.read_exact(&mut chunk)?;
+        chunk.truncate(len);
+        body.append(&mut chunk);
+        if len == 0 {
             return Ok(body);
         }
-        loop {
-            let mut size = String::new();
-            self.reader.read_line(&mut size)?;
-            let len = usize::from_str_radix(size.trim(), 16).expect("a size");
-            let mut chunk = vec![0; len + 2];
-            self.reader.read_exact(&mut chunk)?;
-            chunk.truncate(len);
-            body.append(&mut chunk);
-            if len == 0 {
-                return Ok(body);
-            }
-        }
     }
+}
 
-    /// A server's life on this connection.
-    fn serve(mut self) -> io::Result<()> {
-        while let Some(head) = self.head()? {
-            let message = String::from_utf8(self.body(&head)?).expect("JSON is UTF-8");
-            let (status, body) = match () {
-                () if !head.start.starts_with("POST") => ("405 Method Not Allowed", String::new()),
-                () if !message.contains("\"id\":") => ("202 Accepted", String::new()),
-                () => ("200 OK", answer_to(&message)),
-            };
-            let answer = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            self.writer.write_all(answer.as_bytes())?;
-        }
-        Ok(())
+/// A server's life on a connection.
+fn live(mut wire: Wire) -> io::Result<()> {
+    while let Some(head) = wire.head()? {
+        let message = String::from_utf8(body(&mut wire, &head)?).expect("JSON is UTF-8");
+        let (status, body) = match () {
+            () if !head.start.starts_with("POST") => ("405 Method Not Allowed", String::new()),
+            () if !message.contains("\"id\":") => ("202 Accepted", String::new()),
+            () => ("200 OK", answer_to(&message)),
+        };
+        wire.write(&format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))?;
     }
+    Ok(())
 }
 
 /// What both servers answer to a request.
@@ -286,31 +251,6 @@ fn answer_to(request: &str) -> String {
     let arguments = arguments.strip_suffix("}}").expect("the end of a call");
     let id = request.split_once(r#""id":"#).and_then(|(_, rest)| rest.split(',').next()).expect("an id");
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[],"structuredContent":{arguments}}}}}"#)
-}
-
-fn serve() -> io::Result<SocketAddr> {
-    let socket = TcpListener::bind("127.0.0.1:0")?;
-    let address = socket.local_addr()?;
-    thread::spawn(move || {
-        for stream in socket.incoming().flatten() {
-            thread::spawn(move || Wire::new(stream)?.serve());
-        }
-    });
-    Ok(address)
-}
-
-fn proxy(upstream: &[&str]) -> io::Result<(Child, SocketAddr)> {
-    let mut proxy =
-        Command::new(PROXY).args(["proxy", "--listen", "127.0.0.1:0"]).args(upstream).stderr(Stdio::piped()).spawn()?;
-    let mut line = String::new();
-    let mut stderr = BufReader::new(proxy.stderr.take().expect("a pipe"));
-    while !line.contains("listening on ") {
-        line.clear();
-        assert!(stderr.read_line(&mut line)? > 0, "the proxy does not listen");
-    }
-    thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
-    Ok((proxy, address.parse().expect("an address")))
 }
 
 /// `None` where there is no nginx.

@@ -5,10 +5,16 @@
 //! their times; once more through `shadowcat pipe` on either side, with the envelope and without. Pipelined: many
 //! messages one way and back, as fast as they go. Read the ratios; pin it to one core (`taskset -c 0`) to take
 //! wake-ups across cores out.
+//!
+//! To a filter, its name is `links/pipe`. With a program of another commit in `SHADOWCAT_BASELINE`, that one beside ours
+//! with `--pool off` and `--pool on`, one call at a time: for docs/benchmarks/pool.md.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on should stop")]
 #![expect(clippy::disallowed_methods, reason = "a stopwatch")]
 #![expect(clippy::indexing_slicing, reason = "three routes, always")]
+
+#[path = "support/arguments.rs"]
+mod arguments;
 
 use std::{
     env,
@@ -17,6 +23,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use arguments::Wanted;
 
 const PROXY: &str = env!("CARGO_BIN_EXE_shadowcat");
 
@@ -33,6 +41,13 @@ const FILTERS: [Route; 3] = [
     ("and envelope", "\"$0\" pipe --json envelope |", "| \"$0\" pipe --json envelope"),
 ];
 
+/// What was before there was a pool, and what is with it and without.
+const POOLS: [Route; 3] = [
+    ("baseline", "exec \"$SHADOWCAT_BASELINE\" proxy --", ""),
+    ("--pool off", "exec \"$0\" proxy --pool off --", ""),
+    ("--pool on", "exec \"$0\" proxy --pool on --", ""),
+];
+
 /// A server behind a route.
 struct Peer {
     child: Child,
@@ -41,10 +56,15 @@ struct Peer {
 }
 
 fn main() -> io::Result<()> {
-    // `cargo bench -- --test` only wants to know that this runs.
-    let is_smoke = env::args().any(|arg| arg == "--test");
-    let (turns, calls, bytes) = if is_smoke { (1, 20, 1 << 16) } else { (10, 1000, 64 << 20) };
+    let (turns, calls, bytes) = match arguments::wanted("links/pipe") {
+        Wanted::Measure => (10, 1000, 64 << 20),
+        Wanted::Smoke => (1, 20, 1 << 16),
+        Wanted::Nothing => return Ok(()),
+    };
     let mut out = io::stdout().lock();
+    if env::var_os("SHADOWCAT_BASELINE").is_some() {
+        return pools(turns, calls, &mut out);
+    }
     writeln!(out, "closed loop: median of {} calls, in microseconds\n", turns * calls)?;
     for size in [100, 1 << 10, 64 << 10] {
         let medians = closed_loop(&ROUTES, size, turns, if size > 4096 { calls / 4 } else { calls })?;
@@ -70,6 +90,20 @@ fn main() -> io::Result<()> {
             writeln!(out, "{size:>8} B  {name:<10}{rate:>10.0}/s")?;
         }
         writeln!(out, "            shadowcat reaches {:.2} of two cats\n", rates[2] / rates[1])?;
+    }
+    Ok(())
+}
+
+/// Prints a table of docs/benchmarks/pool.md.
+fn pools(turns: usize, calls: usize, out: &mut impl io::Write) -> io::Result<()> {
+    writeln!(out, "median of {} calls, one at a time, in µs\n", turns * calls)?;
+    writeln!(out, "| message | before pooling | `--pool off` | `--pool on` | off / before | on / off |")?;
+    writeln!(out, "|---|---:|---:|---:|---:|---:|")?;
+    for (size, name) in [(100, "100 B"), (8 << 10, "8 KiB"), (64 << 10, "64 KiB"), (1 << 20, "1 MiB")] {
+        let calls = if size > 16_384 { calls / 10 } else { calls };
+        let [before, off, on] = closed_loop(&POOLS, size, turns, calls)?.map(|median| median.as_secs_f64() * 1e6);
+        let ratios = format!("{:.2} | {:.2}", off / before, on / off);
+        writeln!(out, "| {name} | {before:.1} | {off:.1} | {on:.1} | {ratios} |")?;
     }
     Ok(())
 }

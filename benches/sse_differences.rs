@@ -7,11 +7,14 @@
 //! Each case is read whole, in two pieces cut at each place, and byte by byte. Not a benchmark: it is here
 //! because what it compares with are dependencies of benchmarks only.
 
+#[path = "support/arguments.rs"]
+mod arguments;
 #[path = "../codecs/tests/grammar/cases.rs"]
 mod cases;
 
 use std::{collections::BTreeMap, convert::Infallible, panic, pin::pin, task};
 
+use arguments::Wanted;
 use bytes::Bytes;
 use cases::{CASES, Case, Rule};
 use eventsource_stream::Eventsource;
@@ -43,7 +46,7 @@ const PEERS: [(&str, Reader, &str); 2] = [
 
 #[expect(clippy::print_stdout, reason = "this is what it is for")]
 fn main() {
-    if std::env::args().any(|argument| argument == "--test") {
+    if arguments::wanted("sse_differences") != Wanted::Measure {
         return;
     }
     panic::set_hook(Box::new(|_| ()));

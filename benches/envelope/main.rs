@@ -1,7 +1,7 @@
 //! What an envelope costs, ours and others': `cargo bench --bench envelope`.
 //!
-//! Criterion measures our ways (and a filter may be given); then every way is measured on every load in interleaved
-//! rounds, and a table of ns, GB/s, allocations and ratios is printed. `-- table` prints the table only,
+//! Criterion measures our ways (and a filter may be given: `envelope/100_B_mix`); without a filter, every way is then
+//! measured on every load in interleaved rounds, and a table of ns, GB/s, allocations and ratios is printed. `-- table` prints the table only,
 //! `-- table LOAD WAY` those whose names contain the words. `-- profile LOAD WAY [PASSES]` runs one way, named in
 //! full, over one load and nothing else, for `valgrind --tool=callgrind --toggle-collect='*profile_pass*'`.
 //!
@@ -86,7 +86,8 @@ fn main() {
     if !args.iter().any(|arg| arg == "table") {
         criterion(&prepared);
     }
-    if !args.iter().any(|arg| arg == "--test" || arg == "--list") {
+    let is_filtered = args.iter().skip(1).find(|arg| !arg.starts_with('-')).is_some_and(|arg| arg != "table");
+    if !is_filtered && !args.iter().any(|arg| arg == "--test" || arg == "--list") {
         let filters = args.iter().skip_while(|arg| *arg != "table").skip(1).filter(|arg| !arg.starts_with("--"));
         table(prepared, &filters.collect::<Vec<_>>());
     }
@@ -100,7 +101,7 @@ fn criterion(prepared: &[Prepared]) {
         .without_plots()
         .configure_from_args();
     for load in prepared {
-        let mut group = criterion.benchmark_group(load.name.replace(' ', "_"));
+        let mut group = criterion.benchmark_group(format!("envelope/{}", load.name.replace(' ', "_")));
         group.throughput(Throughput::Bytes(load.bytes as u64));
         for mut way in ways::all().into_iter().filter(|way| way.name.starts_with("ours")) {
             let mut frames = load.frames.clone();
