@@ -39,6 +39,13 @@ pub fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned())
 }
 
+/// What stands behind `name` in what a program says when it is asked for `argument`.
+pub fn line_of(program: &Path, argument: &str, name: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned())
+}
+
 /// Today, as `2026-01-31`.
 pub fn date() -> String {
     first_line("date", &["+%Y-%m-%d %H:%M %Z"]).unwrap_or_default()
@@ -46,7 +53,8 @@ pub fn date() -> String {
 
 /// The commit, and whether the tree differs from it.
 pub fn commit() -> String {
-    let commit = first_line("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_default();
+    let commit = first_line("git", &["rev-parse", "--short=12", "HEAD"]).filter(|commit| !commit.contains(' '));
+    let commit = commit.unwrap_or_else(|| "unknown: there is no git, or this is not its tree".to_owned());
     let changed = first_line("git", &["status", "--porcelain", "--untracked-files=no"]).unwrap_or_default();
     if changed.is_empty() { commit } else { format!("{commit}, changed") }
 }

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         }
         Ok(Task::ServeStdio { cpu }) => process::pin_self(cpu).and_then(|()| serve::stdio::serve()),
         Ok(Task::ServeHttp { cpu }) => process::pin_self(cpu).and_then(|()| serve::http::serve()),
-        Ok(Task::Render(folder)) => report::render(&folder),
+        Ok(Task::Render(merged, folder)) => record::merge(&merged, &folder).and_then(|()| report::render(&folder)),
         Ok(Task::Measure(options)) => measure(&options),
         Err(complaint) => {
             eprintln!("{complaint}; --help says what there is");
@@ -52,5 +52,6 @@ fn measure(options: &Options) -> io::Result<()> {
     process::stop_on_signals()?;
     process::raise_file_limit();
     plan::run(options)?;
-    report::render(&options.out)
+    report::render(&options.out)?;
+    if options.is_smoke { report::complain(&options.out) } else { Ok(()) }
 }

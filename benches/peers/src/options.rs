@@ -11,15 +11,16 @@ Shadowcat beside its peers, end to end; see benches/peers/README.md.
 
   --peers             everybody: direct, floors, shadowcat, the SDK relay, and the peers that benches/peers/setup installed
   --quick             few rounds and sizes, and no peers: a minute or two
-  --smoke             one short round: does it run
+  --smoke             one short round, elsewhere: fails if anything comes through shadowcat otherwise than it was sent
   --links A,B         of pipe, dial, mux, relay [default: all]
   --only A,B          these contestants, by the names that the tables have
   --parts A,B         of calls, notify, start, sessions, big, real [default: all]
   --pin A,B           of one (everything on one core), two (the proxy on another one than the ends), free [default: one,two]
-  --rounds N          turns of everybody [default: 7]
+  --rounds N          turns of everybody; the peers, which are slow, have half of them [default: 10]
   --time MS           how long one turn of one kind of load takes [default: 150]
   --out DIR           where raw.jsonl, the tables and the charts go [default: docs/benchmarks/peers]
   --render            only the tables and charts, from DIR/raw.jsonl
+  --merge A,B         first puts the raw data of the runs in these folders together, into DIR/raw.jsonl; then as --render
   --no-build          take shadowcat and the SDK relay as they were built last
 
 SHADOWCAT=PATH in the environment measures that one instead of building the tree's.";
@@ -27,9 +28,14 @@ SHADOWCAT=PATH in the environment measures that one instead of building the tree
 #[derive(Debug)]
 pub enum Task {
     Help,
-    ServeStdio { cpu: Option<usize> },
-    ServeHttp { cpu: Option<usize> },
-    Render(PathBuf),
+    ServeStdio {
+        cpu: Option<usize>,
+    },
+    ServeHttp {
+        cpu: Option<usize>,
+    },
+    /// What was measured in the first, if there are any, and in the last is to be.
+    Render(Vec<PathBuf>, PathBuf),
     Measure(Options),
 }
 
@@ -46,6 +52,7 @@ pub struct Options {
     pub sessions: Vec<usize>,
     pub out: PathBuf,
     pub builds: bool,
+    pub is_smoke: bool,
     /// As typed, for the record.
     pub command: String,
 }
@@ -97,7 +104,7 @@ impl Task {
             return serve(&args[1..]);
         }
         let mut options = Options::new(args.join(" "));
-        let (mut renders, mut is_help) = (false, args.is_empty());
+        let (mut renders, mut is_help, mut merged) = (false, args.is_empty(), Vec::new());
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
             match word {
@@ -106,6 +113,7 @@ impl Task {
                 "--quick" => options.be_quick(),
                 "--smoke" => options.be_smoke(),
                 "--render" => renders = true,
+                "--merge" => merged = value()?.split(',').map(PathBuf::from).collect(),
                 "--no-build" => options.builds = false,
                 "--links" => options.links = named(value()?, Link::named)?,
                 "--only" => options.only = named(value()?, Kind::named)?,
@@ -117,9 +125,9 @@ impl Task {
                 _ => return Err(format!("{word} is not known")),
             }
         }
-        Ok(match (is_help, renders) {
+        Ok(match (is_help, renders || !merged.is_empty()) {
             (true, _) => Self::Help,
-            (false, true) => Self::Render(options.out),
+            (false, true) => Self::Render(merged, options.out),
             (false, false) => Self::Measure(options),
         })
     }
@@ -134,11 +142,12 @@ impl Options {
             parts: PARTS.iter().map(|(_, part)| *part).collect(),
             pins: vec![Pin::One, Pin::Two],
             sizes: vec![100, 1 << 10, 64 << 10, 1 << 20],
-            rounds: 7,
+            rounds: 10,
             time: Duration::from_millis(150),
             sessions: vec![1, 50, 200, 1_000],
             out: crate::machine::tree().join("docs/benchmarks/peers"),
             builds: true,
+            is_smoke: false,
             command,
         }
     }
@@ -156,6 +165,14 @@ impl Options {
         self.rounds = 1;
         self.time = Duration::from_millis(20);
         self.sessions = vec![1, 5];
+        self.is_smoke = true;
+        // What is committed is of whole runs.
+        self.out = crate::machine::target().join("smoke");
+    }
+
+    /// How many turns `kind` has with each kind of load.
+    pub fn rounds_of(&self, kind: Kind) -> usize {
+        if kind.is_installed_by_setup() { self.rounds.div_ceil(2) } else { self.rounds }
     }
 
     /// Whether `kind` takes part.

@@ -28,6 +28,12 @@ pub fn run(options: &Options) -> io::Result<()> {
     let kinds = run.present()?;
     println!("about {} minutes", run.estimate(&kinds).as_secs().div_ceil(60));
     for pin in &options.pins {
+        if *pin == Pin::Two && process::cpus().len() < 2 {
+            println!("skipped: pinned two wants two cores");
+            let (contestant, text) = ("pinned two".to_owned(), "it wants two cores".to_owned());
+            run.journal.write(&Record { contestant, text, ..Record::new("skipped") })?;
+            continue;
+        }
         for link in &options.links {
             run.link(*link, *pin, &kinds)?;
         }
@@ -60,13 +66,21 @@ fn about(options: &Options) -> String {
             format!("built with --release by {}", machine::first_line("rustc", &["--version"]).unwrap_or_default())
         }
     };
+    // What the program itself says: with a build of another time, that is the commit that was measured.
+    let said = machine::line_of(&Kind::Shadowcat.program(), "--version", "commit:");
+    let built = format!("{built}; its own word on its commit: {}", said.as_deref().unwrap_or("none"));
     [
         format!("date: {}", machine::date()),
         format!("commit: {}", machine::commit()),
         format!("machine: {}", machine::machine()),
         format!("load when it began: {}", machine::load()),
         format!("shadowcat: {built}"),
-        format!("rounds: {}, {} ms each", options.rounds, options.time.as_millis()),
+        format!(
+            "rounds: {} ({} of the peers from npm and PyPI), {} ms each",
+            options.rounds,
+            options.rounds.div_ceil(2),
+            options.time.as_millis()
+        ),
         format!("command: {}", options.command),
     ]
     .join("\n")
@@ -165,11 +179,10 @@ impl Run<'_> {
         for turn in turns {
             seats.iter_mut().for_each(|seat| seat.failures = 0);
             for round in 1..=self.options.rounds {
-                // Nobody is always the one behind the same other.
-                let first = round % seats.len().max(1);
-                let count = seats.len();
-                for offset in 0..count {
-                    self.turn(place, &mut seats[(first + offset) % count], turn, round)?;
+                for index in order(round, seats.len()) {
+                    if round <= self.options.rounds_of(seats[index].kind) {
+                        self.turn(place, &mut seats[index], turn, round)?;
+                    }
                 }
             }
         }
@@ -218,6 +231,13 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// The order of `count` in this round: another one begins each time, and every other time it goes backwards, so that
+/// nobody is always behind the same other.
+fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
+    let turned = move |offset: usize| if round.is_multiple_of(2) { offset } else { count - 1 - offset };
+    (0..count).map(move |offset| (round / 2 + turned(offset)) % count)
 }
 
 /// After that many failures with one kind of load, a contestant has no more turns with it.
@@ -290,5 +310,28 @@ impl Turn {
                 Record { width: NOTIFICATION_COUNT, ..record }.with_stream(stream, cpu)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_one_turn_in_a_round_and_is_behind_others_in_the_next() {
+        let orders: Vec<Vec<_>> = (1..=8).map(|round| order(round, 4).collect()).collect();
+        for order in &orders {
+            let mut all = order.clone();
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2, 3]);
+        }
+        let firsts: Vec<_> = orders.iter().map(|order| order[0]).collect();
+        assert!((0..4).all(|index| firsts.iter().filter(|first| **first == index).count() == 2), "{firsts:?}");
+        let before = |one: usize, other: usize| {
+            let at = |order: &[usize], index| order.iter().position(|there| *there == index);
+            orders.iter().filter(|order| at(order, one) < at(order, other)).count()
+        };
+        assert!((0..4).all(|one| (0..4).all(|other| one == other || before(one, other) == 4)));
+        assert_eq!(order(3, 0).count(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -161,6 +161,7 @@ pub fn quantile<'a>(histograms: impl Iterator<Item = &'a Vec<(u16, u32)>>, part:
 pub struct Journal(File);
 
 impl Journal {
+    /// Begins anew.
     pub fn new(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self(File::create(folder.join(FILE))?))
@@ -179,9 +180,86 @@ pub fn read(folder: &Path) -> io::Result<Vec<Record>> {
     text.lines().map(|line| serde_json::from_str(line).map_err(io::Error::other)).collect()
 }
 
+/// Puts the raw data of the runs in `folders` together, in `into`. Nothing to do if there are none.
+pub fn merge(folders: &[PathBuf], into: &Path) -> io::Result<()> {
+    if folders.is_empty() {
+        return Ok(());
+    }
+    // All are read before anything is written: one of them may be `into`.
+    let runs = folders.iter().map(|folder| read(folder)).collect::<io::Result<Vec<_>>>()?;
+    let mut journal = Journal::new(into)?;
+    merged(runs).iter().try_for_each(|record| journal.write(record))
+}
+
+/// The raw data of several runs as if they had been one: rounds follow rounds, and of what is measured once the last
+/// run that did counts.
+pub fn merged(runs: impl IntoIterator<Item = Vec<Record>>) -> Vec<Record> {
+    let mut all: Vec<Record> = Vec::new();
+    for run in runs {
+        let rounds_before = all.iter().filter(|record| record.is_of_a_round()).map(|record| record.round).max();
+        let rounds_before = rounds_before.unwrap_or(0);
+        let again = |old: &Record| run.iter().any(|new| old.is_superseded_by(new));
+        all.retain(|old| !again(old));
+        all.extend(run.into_iter().map(|mut record| {
+            if record.is_of_a_round() {
+                record.round += rounds_before;
+            }
+            record
+        }));
+    }
+    all
+}
+
+impl Record {
+    fn is_of_a_round(&self) -> bool {
+        matches!(self.kind.as_str(), "latency" | "throughput" | "notify") || self.kind.starts_with("real-")
+    }
+
+    fn is_superseded_by(&self, new: &Self) -> bool {
+        let is_once = matches!(self.kind.as_str(), "contestant" | "skipped" | "start" | "sessions" | "big");
+        // Who was missing before may be here now.
+        let is_same = self.kind == new.kind || (self.kind == "skipped" && new.kind == "contestant");
+        is_once && is_same && (&self.contestant, &self.link) == (&new.contestant, &new.link)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounds_of_several_runs_follow_each_other_and_the_last_word_counts_for_the_rest() {
+        let record = |kind: &str, contestant: &str, round, elapsed_us| Record {
+            contestant: contestant.to_owned(),
+            round,
+            elapsed_us,
+            ..Record::new(kind)
+        };
+        let first = vec![
+            record("skipped", "nginx", 0, 0.0),
+            record("latency", "shadowcat", 1, 1.0),
+            record("latency", "shadowcat", 2, 2.0),
+            record("start", "shadowcat", 1, 3.0),
+            record("start", "shadowcat", 2, 4.0),
+            record("start", "cat", 1, 5.0),
+        ];
+        let second = vec![
+            record("contestant", "nginx", 0, 0.0),
+            record("latency", "shadowcat", 1, 6.0),
+            record("start", "shadowcat", 1, 7.0),
+        ];
+        let found: Vec<_> =
+            merged([first, second]).into_iter().map(|record| (record.kind, record.round, record.elapsed_us)).collect();
+        let expected = [
+            ("latency", 1, 1.0),
+            ("latency", 2, 2.0),
+            ("start", 1, 5.0),
+            ("contestant", 0, 0.0),
+            ("latency", 3, 6.0),
+            ("start", 1, 7.0),
+        ];
+        assert_eq!(found, expected.map(|(kind, round, elapsed)| (kind.to_owned(), round, elapsed)));
+    }
 
     #[test]
     fn quantiles_of_histograms_are_near_the_exact_ones() {

@@ -1,6 +1,6 @@
 //! A real server, of the official SDK for Node or Python, on stdio: directly, and through shadowcat.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{Place, Run};
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
 
 /// Longer than other turns: such a server answers some thousand calls in a second.
 const TURN: u32 = 3;
+/// As many turns of nothing that counts come first.
+const WARM: u32 = 2 * TURN;
 
 impl Run<'_> {
     /// Calls of 100 B, one at a time, in turns; for each of the servers that `setup` has installed.
@@ -21,32 +23,61 @@ impl Run<'_> {
                 continue;
             }
             let site = Site { server_words: Some(words), folder: place.site.folder.clone(), ..place.site };
-            let mut turns = Vec::new();
-            for kind in [Kind::Direct, Kind::Shadowcat] {
-                match Running::start(kind, Link::Pipe, &site, place.proxy) {
-                    Ok(running) => turns.push(running),
-                    Err(error) => println!("        {name} through {} does not start: {error}", kind.name()),
-                }
-            }
-            let done = self.real_turns(place, name, &mut turns);
-            for running in turns {
-                self.end(place, running)?;
-            }
-            done?;
+            let rounds = self.options.rounds;
+            // Each has a server of its own, and no two are alike: whoever had the luckier one the first time has
+            // another one the second time, and is started last.
+            self.real_pair(place, (name, &site), [Kind::Direct, Kind::Shadowcat], 1..=rounds / 2)?;
+            self.real_pair(place, (name, &site), [Kind::Shadowcat, Kind::Direct], rounds / 2 + 1..=rounds)?;
         }
         Ok(())
     }
 
-    fn real_turns(&mut self, place: &Place, name: &str, turns: &mut [Running]) -> io::Result<()> {
+    fn real_pair(
+        &mut self,
+        place: &Place,
+        (name, site): (&str, &Site),
+        kinds: [Kind; 2],
+        rounds: RangeInclusive<usize>,
+    ) -> io::Result<()> {
+        if rounds.is_empty() {
+            return Ok(());
+        }
+        let mut pair = Vec::new();
+        for kind in kinds {
+            match Running::start(kind, Link::Pipe, site, place.proxy) {
+                Ok(running) => pair.push(running),
+                Err(error) => println!("        {name} through {} does not start: {error}", kind.name()),
+            }
+        }
+        let done = self.real_turns(place, name, &mut pair, rounds);
+        for running in pair {
+            self.end(place, running)?;
+        }
+        done
+    }
+
+    fn real_turns(
+        &mut self,
+        place: &Place,
+        name: &str,
+        pair: &mut [Running],
+        rounds: RangeInclusive<usize>,
+    ) -> io::Result<()> {
         process::pin_self(place.ends)?;
-        // It warms up for long: the first round is not counted.
-        for round in 0..=self.options.rounds {
-            for running in &mut *turns {
+        // It warms up for long.
+        for running in &mut *pair {
+            load::calls(&mut running.client, 100, 1, self.options.time * WARM);
+        }
+        for round in rounds {
+            // Who is the second has what the first left: every other time that is the other one.
+            pair.reverse();
+            for running in &mut *pair {
                 let outcome = load::calls(&mut running.client, 100, 1, self.options.time * TURN);
                 let record = Record { size: 100, round, ..place.record(name, running.kind) };
-                if round > 0 {
-                    self.journal.write(&record.with_outcome(outcome, Duration::ZERO))?;
-                }
+                self.journal.write(&record.with_outcome(outcome, Duration::ZERO))?;
+            }
+            if process::is_stopped() {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped"));
             }
         }
         Ok(())

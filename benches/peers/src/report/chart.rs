@@ -1,37 +1,74 @@
-//! Bar charts as SVG: one for each link and what is measured, a group of bars for each size, on a logarithmic scale.
+//! Bar charts as SVG, on a logarithmic scale: of calls, one for each link and what is measured, with a group of bars for
+//! each size; of starting and of sessions, one with a group for each link.
 
 use std::fmt::Write as _;
 
 use super::{
     data::{self, Data, Measure},
-    tables::{figure, link_name, size_name},
+    tables::{self, figure, link_name, size_name},
 };
-use crate::contestant::Kind;
+use crate::contestant::{Kind, Link};
 
-/// Name and text of each chart; of the first way of pinning only.
-pub fn all(data: &Data) -> Vec<(String, String)> {
-    let kinds: [(&str, &str, Measure); 2] = [
-        ("throughput", "calls/s, many in flight (longer is better)", data::rate),
-        ("latency", "p50 of one call, µs (shorter is better)", data::p50),
+/// Name and text of each chart of calls; of the first way of pinning only.
+pub fn calls(data: &Data) -> Vec<(String, String)> {
+    let kinds: [(&str, &str, &str, Measure); 3] = [
+        ("throughput", "throughput", "calls/s, many in flight (longer is better)", data::rate),
+        ("latency", "latency", "p50 of one call, µs (shorter is better)", data::p50),
+        ("cpu", "latency", "CPU of the proxy for one call, µs (shorter is better)", data::cpu),
     ];
     let mut charts = Vec::new();
     for place in data.places() {
         if place.1 != data.first_pin(place.0) {
             continue;
         }
-        for (kind, what, measure) in kinds {
+        for (name, kind, what, measure) in kinds {
             let bars = bars(data, kind, place, measure);
             if !bars.is_empty() {
                 let title = format!("{}: {what}", link_name(place.0).replace('`', ""));
-                charts.push((format!("{}-{kind}.svg", place.0), svg(&title, &bars)));
+                charts.push((format!("{}-{name}.svg", place.0), svg(&title, &bars)));
             }
         }
     }
     charts
 }
 
+/// The chart of how long each takes to start; none if that was not measured.
+pub fn starts(data: &Data) -> Option<(String, String)> {
+    let of = |link, who: Kind| {
+        let turns = data.turns("start", (link, data.first_pin(link)), 0, who.name());
+        turns.median(data::elapsed).map(|time| time / 1e3)
+    };
+    by_link(data, "start", "from exec to the first answer, ms (shorter is better)", &of)
+}
+
+/// The chart of what an idle session costs, where most of them were open.
+pub fn sessions(data: &Data) -> Option<(String, String)> {
+    let of = |link, who: Kind| tables::session_at_most(data, link, who).map(|(_, cost)| cost);
+    by_link(data, "sessions", "an idle session, with as many as were open at most, KiB (shorter is better)", &of)
+}
+
+fn by_link(
+    data: &Data,
+    kind: &str,
+    title: &str,
+    of: &dyn Fn(&'static str, Kind) -> Option<f64>,
+) -> Option<(String, String)> {
+    let mut bars = Vec::new();
+    for link in Link::ALL.map(Link::name) {
+        // A server over HTTP runs already.
+        let all = Kind::ALL.into_iter().filter(|who| *who != Kind::Direct || link == "pipe");
+        let values: Vec<_> =
+            all.filter_map(|who| Some(Bar::Value(who, of(link, who).filter(|cost| *cost > 0.0)?))).collect();
+        if !values.is_empty() {
+            bars.push(Bar::Group(link.to_owned()));
+            bars.extend(values);
+        }
+    }
+    (data.of_kind(kind).next().is_some() && !bars.is_empty()).then(|| (format!("{kind}.svg"), svg(title, &bars)))
+}
+
 enum Bar {
-    Size(usize),
+    Group(String),
     Value(Kind, f64),
 }
 
@@ -40,10 +77,13 @@ fn bars(data: &Data, kind: &str, place: (&str, &str), measure: Measure) -> Vec<B
     for size in data.sizes() {
         let values: Vec<_> = Kind::ALL
             .into_iter()
-            .filter_map(|who| Some(Bar::Value(who, data.turns(kind, place, size, who.name()).median(measure)?)))
+            .filter_map(|who| {
+                let value = data.turns(kind, place, size, who.name()).median(measure)?;
+                (value > 0.0).then_some(Bar::Value(who, value))
+            })
             .collect();
         if !values.is_empty() {
-            bars.push(Bar::Size(size));
+            bars.push(Bar::Group(size_name(size)));
             bars.extend(values);
         }
     }
@@ -70,13 +110,8 @@ fn svg(title: &str, bars: &[Bar]) -> String {
     for (index, bar) in bars.iter().enumerate() {
         let y = TOP + LINE * index as f64;
         match bar {
-            Bar::Size(size) => {
-                _ = writeln!(
-                    out,
-                    "<text x=\"8\" y=\"{:.1}\" font-weight=\"bold\">{}</text>",
-                    y + 13.0,
-                    size_name(*size)
-                );
+            Bar::Group(name) => {
+                _ = writeln!(out, "<text x=\"8\" y=\"{:.1}\" font-weight=\"bold\">{name}</text>", y + 13.0);
             }
             Bar::Value(kind, value) => {
                 let length = (WIDTH - LEFT - RIGHT) * (value.log10() - low) / (high - low);

@@ -174,6 +174,13 @@ pub fn session_cost(base: &Record, open: &Record, total: u64) -> Option<f64> {
     (open.width > 0 && total > 0).then(|| (total as f64 - base.pss_kib as f64) / open.width as f64)
 }
 
+/// How many sessions were open at most on this link, and what each of them cost, in KiB.
+pub fn session_at_most(data: &Data, link: &str, kind: Kind) -> Option<(usize, f64)> {
+    let turns = data.turns("sessions", (link, data.first_pin(link)), 0, kind.name());
+    let (base, most) = (turns.records().next()?, turns.records().max_by_key(|open| open.width)?);
+    Some((most.width, session_cost(base, most, most.pss_kib)?))
+}
+
 pub fn sessions(data: &Data, out: &mut String) {
     _ = writeln!(
         out,
