@@ -7,6 +7,8 @@
 //! of moved by the page table. With fixed limits nothing of it stays, the peak of that exchange is half, and the time
 //! of a processor for messages of 64 KiB to 16 MiB is the same as before (`tests/memory.rs` asserts the first).
 //!
+//! What is freed in small pieces stays in its heap until [`give_back_what_is_free`] is called.
+//!
 //! Other systems' allocators do not learn this, or are not told here.
 
 /// Fixes the limits. To be called before there is another thread.
@@ -22,6 +24,18 @@ pub(crate) fn give_back_large_buffers() {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn give_back_large_buffers() {}
+
+/// Gives back the pages of all that is free, also between what is not. Costs a walk over it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "the one island of the program; glibc has no safe door to it")]
+pub(crate) fn give_back_what_is_free() {
+    // SAFETY: `malloc_trim` takes an integer by value and locks each arena while it walks over it; what is allocated it
+    // does not touch.
+    let _anything = unsafe { libc::malloc_trim(0) } == 1;
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn give_back_what_is_free() {}
 
 /// From this size a buffer is a mapping of its own. Read buffers, of 256 KiB at most, stay below.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

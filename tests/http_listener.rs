@@ -15,6 +15,8 @@ mod support;
 mod temp;
 #[path = "http_listener/upstream.rs"]
 mod upstream;
+#[path = "http_listener/waits.rs"]
+mod waits;
 
 use std::{
     fs,
@@ -187,7 +189,9 @@ fn headers_that_do_not_end_are_not_waited_for() {
     assert_eq!(listener.exchange(""), "");
     // The second could also become HTTP/2.
     for begun in ["GET", "P", "POST /mcp HTTP/1.1\r\nhost: loc", "POST /mcp HTTP/1.1\r\nhost: localhost\r\n"] {
-        assert_eq!(status(&listener.exchange(begun)), 408, "{begun}");
+        let answer = listener.exchange(begun);
+        assert_eq!(status(&answer), 408, "{begun}");
+        assert_has(&answer, "\"message\":\"the request's headers took longer than 200 ms\"");
     }
     let mut connection = listener.connect();
     connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
@@ -228,6 +232,8 @@ fn body_that_pauses_is_not_waited_for() {
         let answer = listener.exchange(begun);
         assert_eq!(status(&answer), 408, "{begun}");
         assert_has(&answer, "connection: close");
+        assert_has(&answer, "\"message\":\"a pause within the request's body took longer than 200 ms\"");
+        assert_has(&answer, "\"afterMs\":200");
     }
     // A response that takes long is no pause of the client's.
     let mut connection = listener.connect();

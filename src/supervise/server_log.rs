@@ -4,7 +4,11 @@
 //! stderr is free text (MCP "stdio"): nothing is concluded from it. Lines longer than [`MAX_LINE`] are cut into pieces.
 //! The [last of them](LastWords) are remembered, for who asks what became of the child.
 
-use std::future::poll_fn;
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+};
 
 use bytes::{Buf as _, BytesMut};
 
@@ -42,17 +46,23 @@ impl<F: AsyncFnMut(&[u8])> ServerLog<F> {
     ///
     /// Safe to drop; what was read of an unfinished line is lost with it.
     pub async fn run(mut self) {
-        loop {
-            self.buf.reserve(READ_SIZE);
-            match poll_fn(|cx| self.reader.poll_read(cx, &mut self.buf)).await {
-                Ok(1..) => self.take_lines().await,
-                Ok(0) | Err(_) => break,
-            }
+        while let Ok(1..) = poll_fn(|cx| self.poll_read(cx)).await {
+            self.take_lines().await;
         }
         if !self.buf.is_empty() {
             let line = self.buf.split();
             self.pass(&line).await;
         }
+    }
+
+    /// Holds a buffer only for what was read: a server may say nothing for hours.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.buf.reserve(READ_SIZE);
+        let read = self.reader.poll_read(cx, &mut self.buf);
+        if read.is_pending() && self.buf.is_empty() {
+            self.buf = BytesMut::new();
+        }
+        read
     }
 
     async fn take_lines(&mut self) {

@@ -21,7 +21,7 @@ use super::{
     upstream::{Upstream, WAIT},
 };
 
-fn in_time<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn in_time<T>(work: impl Future<Output = T>) -> T {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { timeout(DEADLINE, work).await }).expect("in time")
 }
@@ -63,7 +63,7 @@ impl Files {
     }
 }
 
-fn posting(uri: &str, body: &'static str) -> Request<Full<Bytes>> {
+pub(super) fn posting(uri: &str, body: &'static str) -> Request<Full<Bytes>> {
     Request::post(uri).header("host", "localhost").body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap()
 }
 

@@ -4,6 +4,7 @@
 //! streams ended with a hint to come back. The second ends everything at once, but still waits for children;
 //! the third leaves them to the keeper. All are clean ends.
 
+mod ebb;
 mod listener;
 
 use std::{io, pin::pin, process::ExitCode};
@@ -34,6 +35,7 @@ use crate::cli::{
     config::Settings,
     exit::{Failure, RUNTIME, USAGE},
 };
+use ebb::Pace;
 use listener::Plan;
 
 /// A server, and how clients find it.
@@ -143,8 +145,13 @@ async fn served(plan: Plan, behind: Vec<Behind>, log: &Log, format: LogFormat) -
         let url = listener::url(&address, bound, scheme, site.path());
         announce(&format!("listening on {url}"), "INFO", format);
     }
-    let handler = endpoint.clone();
-    let serving = listener.serve(move |request, peer| handler.clone().handle(request, peer), drain.clone());
+    let (handler, pace) = (endpoint.clone(), Pace::default());
+    let begun = pace.clone();
+    let handle = move |request, peer| {
+        begun.note();
+        handler.clone().handle(request, peer)
+    };
+    let serving = pace.during(listener.serve(handle, drain.clone()));
     if serve_until_stopped(serving, &drain, &mut signals).await == Told::Twice {
         endpoint.hurry();
     }

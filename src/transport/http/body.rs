@@ -121,7 +121,11 @@ impl QueueSender {
         Ok(())
     }
 
-    /// Ready when [`try_send`](Self::try_send) has a chance: there is room, or the reader is gone. Cancel-safe.
+    /// Ready when [`try_send`](Self::try_send) has a chance: there is room, or the reader is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop; no room is taken.
     pub async fn ready(&self) {
         // Either way the caller tries again and sees for itself.
         let _ = self.room.acquire().await;
@@ -139,7 +143,11 @@ impl QueueSender {
         self.pieces.is_closed()
     }
 
-    /// Waits for the reader's departure. Cancel-safe.
+    /// Waits for the reader's departure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop.
     pub async fn gone(&self) {
         self.pieces.closed().await;
     }

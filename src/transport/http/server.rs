@@ -6,7 +6,10 @@
 
 mod connection;
 mod exchange;
+mod http1;
+mod http2;
 mod patience;
+mod refusal;
 mod request_body;
 mod stream;
 
@@ -50,7 +53,7 @@ pub struct Config {
     pub body_timeout: Duration,
     /// How long a client may take nothing of what we have for it.
     pub write_timeout: Duration,
-    /// How long a connection may wait for its next request. Longer than clients keep theirs, so that it is
+    /// How long a connection may wait for its next request, over HTTP/2 without any. Longer than clients keep theirs, so that it is
     /// the client who closes: a request that meets our closing may not be sent again.
     pub idle_timeout: Duration,
     /// How many connections may be open; the others wait unaccepted.
@@ -93,6 +96,10 @@ impl Listener {
     /// # Errors
     ///
     /// If the address is taken, or not ours.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop; nothing is bound then.
     pub async fn bind(address: &Address, config: Config) -> io::Result<Self> {
         Ok(Self { socket: Listening::bind(address).await?, config })
     }

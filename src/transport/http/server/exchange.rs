@@ -7,28 +7,41 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{header, request::Parts};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use super::{
     super::{Body, BodyError, Request, Response, cors},
     Config, Peer,
-    patience::Running,
+    patience::{FREE_HEAD_LEN, Running},
+    refusal::Refusal,
     request_body::RequestBody,
 };
-use crate::telemetry::metrics::{
-    Metrics, Present,
-    labels::{Blame, ErrorReason, TimeoutOf},
+use crate::{
+    budget::{Budget, Charge},
+    telemetry::metrics::{
+        Metrics, Present,
+        labels::{Blame, ErrorReason, TimeoutOf},
+    },
 };
 
 /// A response's body, which keeps its connection from being idle.
 #[derive(Debug)]
 pub(super) struct Leaving {
     body: Body,
+    _held: Held,
+}
+
+/// What an exchange holds to its end.
+#[derive(Debug)]
+struct Held {
     _counted: Present,
+    /// For a head that is longer than usual: links keep its headers for as long as they like.
+    head_room: Option<Charge>,
     /// Not for HTTP/2, where a connection has many exchanges.
-    _running: Option<Running>,
+    running: Option<Running>,
 }
 
 /// Answers one request. The guard comes first: nothing of the body is read for one that may not ask.
@@ -45,12 +58,21 @@ where
 {
     let _counted = config.resources.metrics.present(|all| &all.exchanges, ());
     let (mut head, body) = request.into_parts();
+    let mut held = Held { _counted, head_room: None, running };
+    match head_room(&head, &config.resources.budget) {
+        Ok(room) => held.head_room = room,
+        Err(refusal) => {
+            count_refused(&config.resources.metrics, Blame::Us, ErrorReason::Overloaded);
+            tracing::warn!(%peer, "request refused: no room for its headers");
+            return refusal.response(head.version).map(|body| Leaving { body, _held: held });
+        }
+    }
     let origin = match config.guard.check(&head) {
         Ok(origin) => origin.cloned(),
         Err(refusal) => {
-            count_refused(&config.resources.metrics, ErrorReason::Forbidden);
+            count_refused(&config.resources.metrics, Blame::Downstream, ErrorReason::Forbidden);
             tracing::info!(%peer, host = ?head.headers.get(header::HOST), origin = ?head.headers.get(header::ORIGIN), %refusal, "request refused");
-            return refusal.response().map(|body| Leaving { body, _counted, _running: running });
+            return refusal.response().map(|body| Leaving { body, _held: held });
         }
     };
     let is_open = config.open_paths.contains(&head.uri.path());
@@ -59,26 +81,37 @@ where
     } else if let Err(refusal) = config.guard.take_token(&mut head)
         && !is_open
     {
-        count_refused(&config.resources.metrics, ErrorReason::Unauthorized);
+        count_refused(&config.resources.metrics, Blame::Downstream, ErrorReason::Unauthorized);
         tracing::info!(%peer, %refusal, "request refused");
         refusal.response()
     } else {
-        passed_on(head, body, peer, config, handle).await
+        let unread = held.running.as_ref().filter(|_| !body.is_end_stream()).map(Running::unread);
+        passed_on(head, RequestBody::new(body, config.body_timeout, unread), peer, config, handle).await
     };
     if let Some(origin) = origin {
         cors::tell(origin, &mut response);
     }
-    response.map(|body| Leaving { body, _counted, _running: running })
+    response.map(|body| Leaving { body, _held: held })
+}
+
+/// Room for a head that is longer than what each connection and stream has in any case.
+fn head_room(head: &Parts, budget: &Budget) -> Result<Option<Charge>, Refusal> {
+    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let len = headers.sum::<usize>() + head.uri.path().len();
+    if len <= FREE_HEAD_LEN {
+        return Ok(None);
+    }
+    budget.try_take(len).map(Some).ok_or_else(|| Refusal::no_room(budget.total()))
 }
 
 #[cold]
-fn count_refused(metrics: &Metrics, reason: ErrorReason) {
-    metrics.errors.add((Blame::Downstream, reason), 1);
+fn count_refused(metrics: &Metrics, blame: Blame, reason: ErrorReason) {
+    metrics.errors.add((blame, reason), 1);
 }
 
 async fn passed_on<H, F>(
-    head: http::request::Parts,
-    body: Incoming,
+    head: Parts,
+    (body, mut stalled): (RequestBody, oneshot::Receiver<()>),
     peer: Peer,
     config: &Config,
     handle: &H,
@@ -88,7 +121,6 @@ where
     F: Future<Output = Response>,
 {
     let version = head.version;
-    let (body, mut stalled) = RequestBody::new(body, config.body_timeout);
     let handled = handle(Request::from_parts(head, body), peer);
     let response = tokio::select! {
         biased;
@@ -101,20 +133,9 @@ where
         _ => {
             config.resources.metrics.timeouts.add((TimeoutOf::Body,), 1);
             tracing::info!(%peer, limit = ?config.body_timeout, "a request's body paused for too long");
-            timed_out(version)
+            Refusal::body_too_late(config.body_timeout).response(version)
         }
     }
-}
-
-/// Says that the body took too long. Nothing can follow it on the same connection: where the next request
-/// would begin is not known.
-fn timed_out(version: Version) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 impl HttpBody for Leaving {
@@ -134,5 +155,30 @@ impl HttpBody for Leaving {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, StatusCode, Version};
+
+    use super::*;
+
+    fn head(len: usize) -> Parts {
+        Request::post("/mcp").header("mcp-param-x", "x".repeat(len)).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn long_heads_are_charged_until_there_is_no_room_and_short_ones_are_not() {
+        let budget = Budget::new(16 << 20, 1 << 20).unwrap();
+        assert!(head_room(&head(4 << 10), &budget).unwrap().is_none());
+        let (long, len) = (head(60 << 10), 60 << 10);
+        let rooms: Vec<_> = (0..1000).map_while(|_| head_room(&long, &budget).ok()).collect();
+        assert!((1..1000).contains(&rooms.len()) && budget.held() >= rooms.len() * len, "{}", rooms.len());
+        let refused = head_room(&long, &budget).unwrap_err().response(Version::HTTP_2);
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "5");
+        drop(rooms);
+        assert!(head_room(&long, &budget).is_ok());
     }
 }

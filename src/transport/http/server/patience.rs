@@ -5,28 +5,32 @@
 //! is about to use it. So the limits are kept here, below hyper, by what the connection is at:
 //!
 //! ```text
-//!   accepted ──► Head ──(request handed on)──► Busy ──(response written)──► Idle ──(a byte)──► Head
-//!            header_timeout                 no limit here             idle_timeout
+//!   accepted ──► Head ──(request handed on)──► Busy ──(response written)──► Idle, Quiet ──(a byte)──► Head
+//!            header_timeout                 no limit here                idle_timeout
 //! ```
+//!
+//! What is idle is quiet after a moment, and then holds no more than its socket: see `http1`.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take},
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Config, connection::MAX_BUFFER_LEN, stream::Stream};
+use super::{Config, connection::MAX_BUFFER_LEN, refusal::Refusal, stream::Stream};
 use crate::{
     budget::{Budget, Charge},
     clock,
@@ -39,7 +43,7 @@ pub(super) struct Patient {
     /// Asked for less than [`READ_LEN`] at a time: hyper doubles its read buffer when a read has filled it, and keeps it
     /// while the connection idles.
     stream: Take<Stream>,
-    /// What was read already to tell the protocol.
+    /// What was read already: to tell the protocol, or to know that there is something.
     ahead: Bytes,
     phase: Phase,
     /// What `deadline` is for; with [`BUSY`] it is for nothing.
@@ -65,36 +69,76 @@ struct HeadRoom {
 
 /// What a connection is at, shared with its exchanges.
 #[derive(Debug, Clone)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub(super) struct Phase(Arc<At>);
+
+#[derive(Debug)]
+struct At {
+    phase: AtomicU8,
+    /// Bodies of requests that somebody may still read, also behind the response.
+    unread: AtomicUsize,
+}
 
 /// An exchange that runs. When dropped, the connection is idle.
 #[derive(Debug)]
 pub(super) struct Running(Phase);
 
+/// A request's body that is not dropped yet: until then, what comes next on the connection may belong to it.
+#[derive(Debug)]
+pub(super) struct Unread(Phase);
+
 const HEAD: u8 = 0;
 const BUSY: u8 = 1;
 const IDLE: u8 = 2;
+/// Idle for [`QUIET_AFTER`].
+const QUIET: u8 = 3;
 
 impl Phase {
     /// Of a new connection, which owes us a request.
     pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(HEAD)))
+        Self(Arc::new(At { phase: AtomicU8::new(HEAD), unread: AtomicUsize::new(0) }))
     }
 
     /// From now on the connection is waited for without a limit on what it sends.
     pub(super) fn trust(&self) {
-        self.0.store(BUSY, Ordering::Relaxed);
+        self.set(BUSY);
     }
 
     pub(super) fn run(&self) -> Running {
         self.trust();
         Running(self.clone())
     }
+
+    /// Whether nothing has happened for a moment, everything is written, and nothing but a request can come next.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.at() == QUIET && self.0.unread.load(Ordering::Acquire) == 0
+    }
+
+    fn at(&self) -> u8 {
+        self.0.phase.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, phase: u8) {
+        self.0.phase.store(phase, Ordering::Relaxed);
+    }
+}
+
+impl Running {
+    /// The exchange's request has a body.
+    pub(super) fn unread(&self) -> Unread {
+        self.0.0.unread.fetch_add(1, Ordering::Relaxed);
+        Unread(self.0.clone())
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.0.store(IDLE, Ordering::Relaxed);
+        self.0.set(IDLE);
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.0.0.unread.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -116,11 +160,36 @@ impl Patient {
         }
     }
 
+    /// Puts `bytes`, which were read already, in front of what comes. They begin a request.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
+        self.phase.set(HEAD);
+        self.wait(HEAD);
+    }
+
+    /// Waits for a request to begin, without a buffer; `false` at the end of the stream. What it begins with is read
+    /// again by who reads next.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop; nothing is lost.
+    pub(super) async fn wake(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| {
+            let mut block = [const { MaybeUninit::uninit() }; AHEAD_LEN];
+            let mut buf = ReadBuf::uninit(&mut block);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut buf))?;
+            self.ahead = kept(buf.filled());
+            Poll::Ready(Ok(!self.ahead.is_empty()))
+        })
+        .await
+    }
+
     fn wait(&mut self, phase: u8) {
         self.waits_for = phase;
         let limit = match phase {
             HEAD => self.header_timeout,
-            IDLE => self.idle_timeout,
+            IDLE => self.idle_timeout.min(QUIET_AFTER),
+            QUIET => self.idle_timeout.saturating_sub(QUIET_AFTER),
             _ => return,
         };
         self.deadline.as_mut().reset(clock::now() + limit);
@@ -128,7 +197,7 @@ impl Patient {
 
     /// Nothing was there to be read; ready when there has been nothing for too long.
     fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let phase = self.phase.0.load(Ordering::Relaxed);
+        let mut phase = self.phase.at();
         if phase != self.waits_for {
             self.wait(phase);
         }
@@ -136,12 +205,20 @@ impl Patient {
             return Poll::Pending;
         }
         ready!(self.deadline.as_mut().poll(cx));
+        if phase == IDLE {
+            // What waits for the client to take it has a limit of its own.
+            phase = if self.stalled.is_none() { QUIET } else { IDLE };
+            self.phase.set(phase);
+            self.wait(phase);
+            ready!(self.deadline.as_mut().poll(cx));
+        }
         if phase == HEAD {
             self.metrics.timeouts.add((TimeoutOf::Header,), 1);
         }
         if phase == HEAD && self.stalled.is_none() {
             // A courtesy, tried once. Nothing of ours is on its way that it could cut in two.
-            let _ = Pin::new(self.stream.get_mut()).poll_write(cx, REQUEST_TIMEOUT);
+            let refusal = Refusal::headers_too_late(self.header_timeout).into_bytes();
+            let _ = Pin::new(self.stream.get_mut()).poll_write(cx, &refusal);
             let _ = Pin::new(self.stream.get_mut()).poll_flush(cx);
         }
         let what = if phase == HEAD { "the request's headers took too long" } else { "no request for too long" };
@@ -177,19 +254,22 @@ impl HeadRoom {
     }
 }
 
-/// A head that is no longer takes no room beside that of its connection.
-const FREE_HEAD_LEN: usize = 8 << 10;
+/// A copy, because the bytes lie on the stack.
+fn kept(bytes: &[u8]) -> Bytes {
+    BytesMut::from(bytes).freeze()
+}
 
-/// What a client is told whose headers find no room. In `Retry-After`, seconds.
-const NO_ROOM: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
+/// How long a connection is idle before it is quiet. One that is in use is not taken apart between two requests.
+const QUIET_AFTER: Duration = Duration::from_millis(250);
+
+/// Room for what is read before it is known what it is: most heads in one read.
+pub(super) const AHEAD_LEN: usize = 1 << 10;
+
+/// A head that is no longer takes no room beside that of its connection.
+pub(super) const FREE_HEAD_LEN: usize = 8 << 10;
 
 /// What hyper's read buffer grows to ("Memory" in ARCHITECTURE.md), but for a head that is longer.
 pub(super) const READ_LEN: usize = 16 << 10;
-
-/// What a client is told that does not end its headers.
-pub(super) const REQUEST_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 impl AsyncRead for Patient {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -198,6 +278,10 @@ impl AsyncRead for Patient {
             let len = this.ahead.len().min(buf.remaining());
             buf.put_slice(this.ahead.get(..len).unwrap_or_default());
             this.ahead.advance(len);
+            if this.ahead.is_empty() {
+                // Its block goes too.
+                this.ahead = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let filled = buf.filled().len();
@@ -207,14 +291,15 @@ impl AsyncRead for Patient {
         };
         let len = buf.filled().len() - filled;
         let has_come = len > 0;
-        if has_come && this.phase.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if has_come && matches!(this.phase.at(), IDLE | QUIET) {
+            this.phase.set(HEAD);
             this.wait(HEAD);
         }
-        if this.phase.0.load(Ordering::Relaxed) != HEAD {
+        if this.phase.at() != HEAD {
             this.head.clear();
         } else if !this.head.grows(len) {
-            let _ = Pin::new(this.stream.get_mut()).poll_write(cx, NO_ROOM);
             let total = this.head.budget.total();
+            let _ = Pin::new(this.stream.get_mut()).poll_write(cx, &Refusal::no_room(total).into_bytes());
             let what = format!("no room for the request's headers: the memory budget of {total} bytes is used up");
             return Poll::Ready(Err(io::Error::other(what)));
         }
@@ -253,5 +338,23 @@ impl AsyncWrite for Patient {
         let this = self.get_mut();
         let shut = Pin::new(this.stream.get_mut()).poll_shutdown(cx);
         this.limited(cx, shut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_is_not_quiet_while_somebody_may_read_the_body_of_its_last_request() {
+        let phase = Phase::new();
+        let running = phase.run();
+        let unread = running.unread();
+        drop(running);
+        assert!(!phase.is_quiet(), "only idle");
+        phase.set(QUIET);
+        assert!(!phase.is_quiet());
+        drop(unread);
+        assert!(phase.is_quiet());
     }
 }

@@ -14,7 +14,10 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::super::{Body, BodyError};
+use super::{
+    super::{Body, BodyError},
+    patience::Unread,
+};
 use crate::clock;
 
 /// A request's body as it arrives. It pauses only as long as the listener allows, counted while somebody
@@ -27,13 +30,15 @@ pub struct RequestBody {
     pause: Option<Pin<Box<Sleep>>>,
     /// Tells the listener, which then answers instead of the link.
     stalled: Option<oneshot::Sender<()>>,
+    /// Not for HTTP/2, where it has a stream of its own.
+    _unread: Option<Unread>,
 }
 
 impl RequestBody {
     /// The body, and what becomes ready, with `Ok`, when it has paused for too long.
-    pub(super) fn new(incoming: Incoming, limit: Duration) -> (Self, oneshot::Receiver<()>) {
+    pub(super) fn new(incoming: Incoming, limit: Duration, unread: Option<Unread>) -> (Self, oneshot::Receiver<()>) {
         let (stalled, told) = oneshot::channel();
-        (Self { incoming, limit, pause: None, stalled: Some(stalled) }, told)
+        (Self { incoming, limit, pause: None, stalled: Some(stalled), _unread: unread }, told)
     }
 }
 

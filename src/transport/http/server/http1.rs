@@ -1,0 +1,84 @@
+//! HTTP/1.1 on one connection: one exchange after the other, and next to nothing held in between.
+//!
+//! hyper holds a buffer each way and more for every connection, also while nothing happens on it. So it gives back one
+//! that is [quiet](Phase::is_quiet): the socket waits alone, and hyper is given it again when a request begins.
+//!
+//! ```text
+//!   hyper ──(quiet)──► the socket alone ──(bytes)──► hyper
+//! ```
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{
+    super::{Request, Response},
+    Peer,
+    connection::{MAX_BUFFER_LEN, MAX_HEADER_LEN, Served, Setting},
+    exchange::answer,
+    patience::{Patient, Phase},
+};
+
+/// Serves one connection to its end.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the connection.
+pub(super) async fn serve<H, F>(mut io: Patient, phase: Phase, setting: &Setting, handle: H) -> Served
+where
+    H: Fn(Request, Peer) -> F,
+    F: Future<Output = Response>,
+{
+    let (config, peer, handle, at) = (&*setting.config, setting.peer, &handle, &phase);
+    let mut drained = pin!(setting.drain.cancelled());
+    loop {
+        let service = service_fn(move |request| {
+            let running = at.run();
+            // In a box of its own: hyper's room for an exchange stays as long as it has the connection.
+            Box::pin(async move { Ok::<_, Infallible>(answer(request, peer, config, handle, Some(running)).await) })
+        });
+        let mut connection = Box::new(builder().serve_connection(TokioIo::new(io), service));
+        let served = poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
+            Poll::Ready(served) => Poll::Ready(Some(served)),
+            // Said by the socket in this turn, in which everything was written too.
+            Poll::Pending if at.is_quiet() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        tokio::select! {
+            served = served => if let Some(served) = served { return Ok(served?) },
+            () = drained.as_mut() => {
+                Pin::new(&mut *connection).graceful_shutdown();
+                return Ok(connection.await?);
+            }
+        }
+        let parts = connection.into_parts();
+        io = parts.io.into_inner();
+        if !parts.read_buf.is_empty() {
+            // A request that began behind the one before.
+            io.unread(parts.read_buf);
+            continue;
+        }
+        let is_over = tokio::select! {
+            woken = io.wake() => !woken?,
+            () = drained.as_mut() => true,
+        };
+        if is_over {
+            return Ok(io.shutdown().await?);
+        }
+    }
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // See `patience`.
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    builder.max_header_size(MAX_HEADER_LEN).max_buf_size(MAX_BUFFER_LEN);
+    builder
+}
