@@ -19,6 +19,10 @@ use std::{
     path::PathBuf,
     pin::pin,
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -48,7 +52,7 @@ use shadowcat::{
     telemetry::{Log, LogFormat, ServerLines},
     transport::{
         Reader, Writer,
-        http::{Body, Client, Listener, client::Config as ClientConfig, server::Config},
+        http::{Body, Client, Incoming, Listener, SendError, client::Config as ClientConfig, server::Config},
         listen::{Address, Listening},
         memory,
     },
@@ -61,6 +65,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{
+    field::{Field, Visit},
+    span,
+};
 
 /// How often each type is dropped. More finds more, and takes longer.
 fn rounds() -> u64 {
@@ -75,6 +83,7 @@ fn main() -> ExitCode {
     let log = Log::start(None, LogFormat::Text);
     runtime.block_on(every_type(&log));
     drop(runtime);
+    a_task_that_panics_lets_go_of_its_child(&log);
     log.finish();
     ExitCode::SUCCESS
 }
@@ -179,6 +188,84 @@ impl Chance {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// A fault of ours in the task of a child: the child is ended, though whoever started it goes on, and whoever waits is
+/// told that it is gone.
+fn a_task_that_panics_lets_go_of_its_child(log: &Log) {
+    let panics = Panics::default();
+    let has_panicked = Arc::clone(&panics.has_panicked);
+    // On one thread, which has this subscriber.
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tracing::subscriber::with_default(panics, || {
+        runtime.block_on(async {
+            let mut options = MuxOptions::new(Limits::default());
+            options.shutdown = QUICK;
+            // It would not see by itself that nobody is there.
+            let deaf = Command::new("sleep").with_args(["1000"]);
+            let mux = Mux::new(deaf, new_keeper(), log.server_lines("sleep".to_owned()), options);
+            let before = children_of(std::process::id());
+            let listener = bind().await;
+            let client = client_of(listener.local_addr().unwrap().unwrap());
+            let asking = async {
+                let answer = ask(&client, 8).await.unwrap();
+                assert_eq!(answer.status(), 502);
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                assert!(body.windows(6).any(|bytes| bytes == b"\"id\":8"), "{body:?}");
+                let start = clock::now();
+                while children_of(std::process::id()) > before {
+                    assert!(clock::now() - start < support::DEADLINE, "the child of a task that is gone goes on");
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                () = serve(listener, site(Link::Mux(mux))) => panic!("it serves no more"),
+                () = asking => {}
+            }
+        });
+    });
+    assert!(has_panicked.load(Ordering::Relaxed), "nothing panicked, so nothing was tested");
+}
+
+/// Panics in the task of a child, which has just been started.
+#[derive(Default)]
+struct Panics {
+    has_panicked: Arc<AtomicBool>,
+}
+
+impl tracing::Subscriber for Panics {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut is_start = IsStart(false);
+        event.record(&mut is_start);
+        if is_start.0 {
+            self.has_panicked.store(true, Ordering::Relaxed);
+            panic!("on purpose, in the task of a child");
+        }
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+struct IsStart(bool);
+
+impl Visit for IsStart {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0 |= field.name() == "message" && format!("{value:?}") == "server started";
     }
 }
 
@@ -350,6 +437,16 @@ async fn clients(address: SocketAddr, mut chance: Chance) {
 
 /// One exchange, of which so many pieces are read.
 async fn asks(client: &Client, id: u64, pieces: u64) {
+    let Ok(mut response) = ask(client, id).await else { return };
+    for _ in 0..pieces {
+        if !matches!(response.body_mut().frame().await, Some(Ok(_))) {
+            return;
+        }
+    }
+}
+
+/// What is answered to `initialize`, or to a call of 2026-07-28 where the id is even.
+async fn ask(client: &Client, id: u64) -> Result<http::Response<Incoming>, SendError> {
     let is_modern = id.is_multiple_of(2);
     let body = if is_modern { modern_call(id) } else { INITIALIZE.to_owned() };
     let mut request = http::Request::builder()
@@ -362,12 +459,7 @@ async fn asks(client: &Client, id: u64, pieces: u64) {
         request = mirrored.into_iter().fold(request, |request, (name, value)| request.header(name, value));
     }
     let request = request.body(Body::from(Bytes::from(body))).unwrap();
-    let Ok(mut response) = client.send(request).await else { return };
-    for _ in 0..pieces {
-        if !matches!(response.body_mut().frame().await, Some(Ok(_))) {
-            return;
-        }
-    }
+    client.send(request).await
 }
 
 async fn flood(mut writer: Writer) {

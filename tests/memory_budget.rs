@@ -32,7 +32,7 @@ use std::{
 
 use client::{Pending, Request, Response};
 use exposition::Scrape;
-use mux::{Call, Mux, assert_refused, call, echoed};
+use mux::{Call, Mux, assert_refused, call, echoed, run};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{Launch, Session, eventually};
@@ -260,4 +260,28 @@ fn exchanges_of_a_relay_beyond_the_budget_are_refused_with_a_time_to_come_back_a
     // The connection to the server waits for another exchange, for a while.
     eventually("all of it is given back", || held() <= before);
     proxy.signal(Signal::TERM);
+}
+
+/// What a shared child says of a request has no room beside the many bodies that are half here. Its client is told so,
+/// under the id of its request, and when to come again.
+#[test]
+fn answer_that_finds_no_room_is_refused_with_its_id_and_when_to_come_again() {
+    let mux = Mux::start(&["--max-frame-len", "1MiB", "--memory-budget", "24MiB", "--body-timeout", "5m"]);
+    mux.ask(&call("0", "echo", "{}"));
+    // 60 KiB each, in all more than there is for everybody; whoever finds no room waits for a turn.
+    let _stalled: Vec<_> = (0..90).map(|_| all_but_one(&mux, &long_call("1", 60 << 10).0)).collect();
+    let flood = run("\"mine\"", r#"{"flood":1}"#).token("1").modern();
+    let mut refused = None;
+    eventually("there is no room", || {
+        let response = mux.send(&flood);
+        assert!(matches!(response.status, 200 | 503), "{response:?}");
+        refused = (response.status == 503).then_some(response);
+        refused.is_some()
+    });
+    let response = refused.unwrap();
+    assert_eq!(response.header("retry-after"), Some("5"));
+    let text = assert_refused(response, 503, -32603, &Value::from("mine"));
+    assert!(text.contains("the memory budget of 25165824 bytes is used up"), "{text}");
+    // Nobody read too slowly.
+    assert_eq!(mux.ask(&call("3", "echo", "{}")), echoed("3", "{}"));
 }

@@ -45,6 +45,10 @@ fn wrong_usage_is_64_and_one_helpful_line() {
         (&["proxy", "--listen", "nowhere", "http://127.0.0.1:1/mcp"], &["--listen", "nowhere"]),
         (&["proxy", "--path", "/x", "--", "cat"], &["--listen"]),
         (&["proxy", "--connect-timeout", "1s", "--", "cat"], &["URL"]),
+        (
+            &["proxy", "--listen", "0", "--slow-consumer", "pause", "--", "cat"],
+            &["a child that clients share must not wait for one of them", "--child per-client", "disconnect:"],
+        ),
         (&["proxy", "--env", "NO_EQUALS_SIGN", "--", "cat"], &["NO_EQUALS_SIGN", "KEY=VALUE"]),
         (&["proxy", "--env"], &["--env"]),
         (&["proxy", "--max-frame-len", "many", "--", "cat"], &["--max-frame-len", "many"]),

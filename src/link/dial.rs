@@ -76,7 +76,7 @@ use crate::{
     session::{Counts, Reason, Reply, Session, StreamKey, Timeout, dialed::Dialed},
     telemetry::metrics::{
         Flow,
-        labels::{Link, SessionEnd, TimeoutOf, To},
+        labels::{Link, SessionEnd, Side, TimeoutOf, To},
     },
     transport::{
         Reader, Writer,
@@ -257,6 +257,7 @@ impl Dial {
     fn new((reader, writer): (Reader, Writer), client: Client, options: Options, allowance: &Allowance) -> Self {
         let limits = options.limits;
         let log = |to| MessageLog::counted(Flow::new(&options.resources.metrics, Link::Dial, to));
+        let stall = Stall::counted(&options.resources.metrics, Link::Dial, Side::Client);
         // The server may ask as much as the client.
         let session = Session::new(options.max_pending.saturating_mul(2));
         let session = session.with_timeouts(options.waits.response.clone());
@@ -279,7 +280,7 @@ impl Dial {
             phase: Phase::Running,
             due: None,
             alarm: Alarm::default(),
-            stall: Stall::default(),
+            stall,
             cause: Cause::Client,
             orphans: 0,
             waiting: VecDeque::new(),

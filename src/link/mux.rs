@@ -18,10 +18,12 @@ mod effect;
 mod exchange;
 mod host;
 mod hosts;
+mod keeping;
 mod lanes;
 mod meter;
 mod order;
 mod owning;
+mod patience;
 mod pieces;
 mod running;
 mod sharing;
@@ -37,18 +39,21 @@ use std::{
 };
 
 use shadowcat_codecs::Limits;
-use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     book::Book,
     host::{Chair, Host},
-    hosts::{Hosts, NoPlace},
-    order::Order,
+    hosts::{Hosts, NoPlace, Way},
     owning::Owning,
     sharing::Sharing,
 };
-use super::{SESSION_LEN, not_admitted, nursery::Nursery, relay::HeaderCheck};
+use super::{
+    SESSION_LEN, not_admitted,
+    nursery::Nursery,
+    relay::HeaderCheck,
+    waits::{SlowConsumer, Waits},
+};
 use crate::{
     budget::Allowance,
     clock,
@@ -97,8 +102,20 @@ pub struct MuxOptions {
     pub server_timing: bool,
     /// What sessions share with the process.
     pub resources: Resources,
-    /// How long a child may take to answer a request; whatever it says of the request begins its time anew.
+    /// How long a child may take to answer a request, from when it was given to us. Progress of the request begins its
+    /// time anew; where many share the child, so does whatever else it says of that request.
     pub response: ResponseTimeouts,
+    /// How long a child may say nothing at all while a request waits for it. Then every request that waits gets an
+    /// error, and the child is ended. For ever if `None`. Subscriptions are not waited for.
+    pub server_read: Option<Duration>,
+    /// How long a child may take nothing of what is there for it, and say nothing. Then as above. For ever if `None`.
+    pub server_write: Option<Duration>,
+    /// What becomes of a client that does not read. By default one that has a child of its own keeps it waiting for as
+    /// long as the connection lasts, and one that shares a child is cut off when more waits for it than may. With
+    /// [`Disconnect`](SlowConsumer::Disconnect) the former is cut off too, when it has taken nothing for so long; with
+    /// [`Pause`](SlowConsumer::Pause) the children of [one client](ChildSharing::PerClient) wait for it in the modern
+    /// era too. A child that everybody shares never waits.
+    pub slow_consumer: Option<SlowConsumer>,
     /// How long an event stream may be silent before it gets a comment: intermediaries cut idle ones.
     pub keep_alive: Duration,
 }
@@ -165,6 +182,9 @@ impl MuxOptions {
             server_timing: true,
             resources: Resources::default(),
             response: ResponseTimeouts::default(),
+            server_read: None,
+            server_write: Waits::default().server_write,
+            slow_consumer: None,
             keep_alive: Duration::from_secs(15),
         }
     }
@@ -195,6 +215,10 @@ impl Mux {
     /// # Errors
     ///
     /// If the keeper failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, everything has been told to end; a second call waits for that, but may not learn how the keeper ended.
     pub async fn close(&self) -> io::Result<()> {
         self.parts.stop.cancel();
         self.sessions.clear();
@@ -217,7 +241,7 @@ impl Mux {
     }
 
     /// The way to the child that serves this modern client.
-    fn shared_child(&self, client: Client) -> Result<mpsc::Sender<Order>, Reason> {
+    fn shared_child(&self, client: Client) -> Result<Way, Reason> {
         let options = &self.parts.options;
         let now = clock::now().into_std();
         let patience = (options.start_timeout, now);
@@ -237,18 +261,14 @@ impl Mux {
         if let Some((received, place)) = new {
             let allowance = self.session_room()?;
             let book = Book::Shared(Some(Box::new(Sharing::new(options, now))));
-            let host =
-                Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Shared(place), allowance);
+            let host = Host::new(Arc::clone(&self.parts), received, &way, book, Chair::Shared(place), allowance);
             self.tasks.spawn(host.run());
         }
-        Ok(way.orders)
+        Ok(way)
     }
 
     /// A new session and the way to its child. For HTTP+SSE, `endpoint` makes the URI to post to of the id.
-    fn new_session(
-        &self,
-        endpoint: Option<&dyn Fn(McpSessionId) -> String>,
-    ) -> Result<(McpSessionId, mpsc::Sender<Order>), Reason> {
+    fn new_session(&self, endpoint: Option<&dyn Fn(McpSessionId) -> String>) -> Result<(McpSessionId, Way), Reason> {
         let options = &self.parts.options;
         let overloaded = |what: String| Reason::Overloaded { what, retry_after: RETRY_AFTER };
         let id = McpSessionId::mint().map_err(|error| overloaded(error.to_string()))?;
@@ -258,12 +278,11 @@ impl Mux {
         if let Some((received, place)) = new {
             let allowance = self.session_room()?;
             let book = Book::Owned(Box::new(Owning::new(options, endpoint.map(|endpoint| endpoint(id)), now)));
-            let mut host =
-                Host::new(Arc::clone(&self.parts), received, way.end.clone(), book, Chair::Session(place), allowance);
+            let mut host = Host::new(Arc::clone(&self.parts), received, &way, book, Chair::Session(place), allowance);
             host.session = Some(options.resources.metrics.session(Link::Mux));
             self.tasks.spawn(host.run());
         }
-        Ok((id, way.orders))
+        Ok((id, way))
     }
 }
 
@@ -284,18 +303,27 @@ impl fmt::Debug for Client {
     }
 }
 
-impl Health {
-    fn started(&self) {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        self.has_failed.store(false, Ordering::Relaxed);
+impl Parts {
+    /// A child runs, until what is returned is dropped.
+    fn started(self: &Arc<Self>) -> Alive {
+        self.health.running.fetch_add(1, Ordering::Relaxed);
+        self.health.has_failed.store(false, Ordering::Relaxed);
+        Alive(Arc::clone(self))
     }
+}
 
+/// A child that runs.
+struct Alive(Arc<Parts>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.health.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Health {
     fn failed(&self) {
         self.has_failed.store(true, Ordering::Relaxed);
-    }
-
-    fn ended(&self) {
-        self.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -41,7 +41,7 @@ use crate::{
     session::{Action, Message, Reason, Reply, Session, StreamKey},
     telemetry::metrics::{
         Flow, Metrics,
-        labels::{Link, TimeoutOf, To},
+        labels::{Link, Side, TimeoutOf, To},
     },
     transport::{Reader, Writer},
     verify::Verify,
@@ -137,6 +137,8 @@ impl Pipe {
     pub fn counted(mut self, metrics: &Metrics, link: Link) -> Self {
         self.down.log = MessageLog::counted(Flow::new(metrics, link, To::Server));
         self.up.log = MessageLog::counted(Flow::new(metrics, link, To::Client));
+        self.down.stall = Stall::counted(metrics, link, Side::Client);
+        self.up.stall = Stall::counted(metrics, link, Side::Server);
         self.metrics = Some(metrics.clone());
         self
     }
@@ -267,7 +269,7 @@ impl Pipe {
             Poll::Ready(Err(error)) => return target.lost(&error),
             Poll::Ready(Ok(())) => {
                 source.log.written(clock);
-                target.stall.freed(clock)
+                target.stall.freed(clock).is_some()
             }
         };
         if is_free && from == StreamKey::UPSTREAM {

@@ -8,7 +8,14 @@ use std::{
 
 use tokio::time::{Sleep, sleep_until};
 
-use crate::{clock, session::ResponseTimeouts};
+use crate::{
+    clock,
+    session::ResponseTimeouts,
+    telemetry::metrics::{
+        Metrics,
+        labels::{Link, Side},
+    },
+};
 
 /// How long a session whose client is a byte stream waits.
 #[derive(Debug, Clone)]
@@ -53,6 +60,8 @@ pub(super) struct Stall {
     /// When something began to wait.
     begun: Option<Instant>,
     blocked: Duration,
+    /// Where it is counted.
+    counter: Option<(Metrics, Link, Side)>,
 }
 
 /// The one timer of a session.
@@ -88,6 +97,13 @@ impl SlowConsumer {
 }
 
 impl Stall {
+    /// Counted as waiting for this side of `link`.
+    pub(super) fn counted(metrics: &Metrics, link: Link, side: Side) -> Self {
+        let mut stall = Self::default();
+        stall.counter = Some((metrics.clone(), link, side));
+        stall
+    }
+
     /// Something waits for the reader, which has taken `taken` bytes so far.
     pub(super) fn blocked(&mut self, taken: u64, clock: impl FnOnce() -> Instant) {
         if self.since.is_none_or(|(_, before)| before != taken) {
@@ -97,12 +113,16 @@ impl Stall {
         }
     }
 
-    /// Nothing waits for the reader. Whether something did.
-    pub(super) fn freed(&mut self, clock: impl FnOnce() -> Instant) -> bool {
-        let Some(begun) = self.begun.take() else { return false };
+    /// Nothing waits for the reader. For how long something did, if it did.
+    pub(super) fn freed(&mut self, clock: impl FnOnce() -> Instant) -> Option<Duration> {
+        let begun = self.begun.take()?;
         self.since = None;
-        self.blocked += clock().saturating_duration_since(begun);
-        true
+        let blocked = clock().saturating_duration_since(begun);
+        self.blocked += blocked;
+        if let Some((metrics, link, side)) = &self.counter {
+            metrics.blocked.add((*link, *side), blocked);
+        }
+        Some(blocked)
     }
 
     /// Since when the reader has taken nothing.
@@ -113,6 +133,13 @@ impl Stall {
     /// How long it has kept us waiting until `now`.
     pub(super) fn total(&self, now: Instant) -> Duration {
         self.blocked + self.begun.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun))
+    }
+}
+
+impl Drop for Stall {
+    /// What waits now waits for nobody any more.
+    fn drop(&mut self) {
+        self.freed(|| clock::now().into_std());
     }
 }
 
@@ -156,14 +183,30 @@ mod tests {
     fn a_reader_that_takes_a_little_has_not_stalled() {
         let start = clock::now().into_std();
         let mut stall = Stall::default();
-        assert!(!stall.freed(|| start));
+        assert_eq!(stall.freed(|| start), None);
         stall.blocked(10, || start);
         stall.blocked(10, || start + SECOND);
         assert_eq!(stall.since(), Some(start));
         stall.blocked(11, || start + 2 * SECOND);
         assert_eq!((stall.since(), stall.total(start + 3 * SECOND)), (Some(start + 2 * SECOND), 3 * SECOND));
-        assert!(stall.freed(|| start + 4 * SECOND));
+        assert_eq!(stall.freed(|| start + 4 * SECOND), Some(4 * SECOND));
         assert_eq!((stall.since(), stall.total(start + 9 * SECOND)), (None, 4 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_was_waited_is_counted_when_it_is_over_or_given_up() {
+        let (metrics, place) = (Metrics::default(), (Link::Mux, Side::Client));
+        let mut stall = Stall::counted(&metrics, place.0, place.1);
+        let now = || clock::now().into_std();
+        stall.blocked(0, now);
+        tokio::time::advance(2 * SECOND).await;
+        assert_eq!(metrics.blocked.of(place), Duration::ZERO);
+        stall.freed(now);
+        assert_eq!(metrics.blocked.of(place), 2 * SECOND);
+        stall.blocked(0, now);
+        tokio::time::advance(3 * SECOND).await;
+        drop(stall);
+        assert_eq!(metrics.blocked.of(place), 5 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

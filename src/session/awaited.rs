@@ -56,6 +56,8 @@ impl Awaited {
         let Some((limit, id)) = self.timeouts.of_message(envelope, frame).zip(envelope.id()) else { return };
         let id = RequestId::new(id.of(frame));
         self.expired.retain(|expired| *expired != id);
+        // Asked again under the same id: what is remembered of the first goes.
+        self.answered(id.as_bytes());
         let token = envelope.meta_progress_token().map(|token| RequestId::new(token.of(frame)));
         if let Some(token) = &token {
             self.tokens.insert(token.clone(), id.clone());
@@ -125,3 +127,27 @@ pub(super) fn cancelled(id: &RequestId) -> Bytes {
 
 /// Most ids that are remembered after their time, so that a late answer is known for what it is.
 const MAX_EXPIRED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
+
+    use super::*;
+
+    /// A peer must not be able to fill memory with tokens of requests that nobody remembers.
+    #[test]
+    fn a_request_that_is_asked_again_with_another_token_leaves_none_behind() {
+        let now = crate::clock::now().into_std();
+        let mut awaited = Awaited::new(ResponseTimeouts::new(Some(Duration::from_secs(1)), []));
+        for token in 0..9 {
+            let frame =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"_meta":{{"progressToken":{token}}}}}}}"#);
+            let envelope = EnvelopeParser::new(Limits::default()).parse(frame.as_bytes()).unwrap();
+            awaited.asked(frame.as_bytes(), &envelope, now);
+            assert_eq!(awaited.tokens.len(), 1);
+        }
+        assert!(awaited.tokens.contains_key(&b"8"[..]));
+        awaited.answered(b"1");
+        assert_eq!((awaited.tokens.len(), awaited.due()), (0, None));
+    }
+}

@@ -32,23 +32,27 @@
 
 mod again;
 mod asked;
+mod ending;
 mod hear;
 mod hold;
+mod kept;
+mod limits;
+mod output;
 mod post;
 mod questions;
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use self::{again::Handshake, asked::Asked, hold::Hold, questions::Questions};
+pub use self::{
+    limits::OwnedLimits,
+    output::{Delivery, Output, Posted},
+};
 use super::{
-    Reason, Reply, RequestId, ResponseTimeouts, StreamKey, Timeout,
-    awaited::cancelled,
-    replay::{EventId, Replay, ReplayLimits, ResumeError},
+    Reason, Reply, ResponseTimeouts, StreamKey,
+    replay::{EventId, Replay, ResumeError},
 };
 
 /// One session and its child. See the [module](self).
@@ -102,75 +106,6 @@ pub enum Phase {
     Ended,
 }
 
-/// The bounds of one session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OwnedLimits {
-    /// Most requests that wait, in either direction.
-    pub max_pending: usize,
-    /// Most listening streams, those included that the client may come back to.
-    pub max_listening: usize,
-    /// Most messages held back until the client opens a stream.
-    pub max_held: usize,
-    /// Most bytes of them.
-    pub max_held_bytes: usize,
-    /// How long a request of the child is held back before it gets an error.
-    pub hold: Duration,
-    /// How long a session lives without any connection of its client.
-    pub idle: Duration,
-    /// What is kept for resumption.
-    pub replay: ReplayLimits,
-    /// Most bytes of each of the two messages that are kept to shake hands with another child. 0: none is kept, and the
-    /// session ends with its child.
-    pub max_handshake: usize,
-}
-
-/// What `link::mux` must do, in the order they are taken.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use]
-#[expect(clippy::exhaustive_enums, reason = "a link must do each of them")]
-pub enum Output {
-    /// Write this message to the child: the client's own bytes, or an error of ours to a request of the child.
-    ToChild(Bytes),
-    /// Write this message to a connection.
-    Deliver(Delivery),
-    /// Nothing more will come on this connection: end it.
-    Close {
-        /// Which.
-        connection: StreamKey,
-    },
-}
-
-/// A message on its way to the client.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// The connection to write to.
-    pub to: StreamKey,
-    /// The stream it belongs to; another than `to` after a resumption.
-    pub stream: StreamKey,
-    /// One message, or a whole batch that a 2025-03-26 child sent.
-    pub frame: Bytes,
-    /// The id of the event. `None` if none is kept, or if this may be a plain JSON reply: the first and last
-    /// message of a POST.
-    pub event: Option<EventId>,
-    /// Whether it is the last message on `to`.
-    pub ends: bool,
-    /// Whether a JSON reply must put it into an array, because the POST was a batch (see [`batch`](super::batch)).
-    pub wants_array: bool,
-    /// For an answer: how long ago its request came by.
-    pub after: Option<Duration>,
-}
-
-/// What became of a POST that was not refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-#[expect(clippy::exhaustive_enums, reason = "each is another HTTP reply")]
-pub enum Posted {
-    /// Keep the exchange open: answers will be [`Delivery`]s with its key as `stream`.
-    Asked,
-    /// Reply 202 once the outputs are written (Rule H5).
-    Accepted,
-}
-
 /// A stream that the client came back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumed {
@@ -195,6 +130,8 @@ pub struct OwnedCounts {
     pub lost: u64,
     /// Messages of the child that are no JSON-RPC.
     pub noise: u64,
+    /// Requests of the client that were not answered in time.
+    pub expired: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -286,7 +223,8 @@ impl Owned {
         self.out.extend(broken.map(|connection| Output::Close { connection }));
         for (event, frame) in missed.events {
             let (to, event) = (connection, Some(event));
-            let delivery = Delivery { to, stream, frame, event, ends: false, wants_array: false, after: None };
+            let delivery =
+                Delivery { to, stream, frame, event, ends: false, wants_array: false, after: None, error: None };
             self.out.push_back(Output::Deliver(delivery));
         }
         if !is_live {
@@ -318,37 +256,6 @@ impl Owned {
         }
     }
 
-    /// The session is over: the client deleted it, it was idle, or the child is gone. Each request that waits
-    /// gets an error with its own id, and every stream ends. Returns how many those were.
-    pub fn end(&mut self, reason: &Reason) -> usize {
-        self.phase = Phase::Ended;
-        self.ended.get_or_insert_with(|| reason.clone());
-        let told = self.fail_all(reason);
-        for connection in self.listening.drain(..).filter_map(|listening| listening.connection) {
-            self.out.push_back(Output::Close { connection });
-        }
-        while self.hold.take(|_| true).is_some() {
-            self.counts.lost += 1;
-        }
-        self.questions.clear();
-        self.replay.clear();
-        told
-    }
-
-    /// Time has passed: requests of the child that were held back for too long get their error, and so do those of the
-    /// client that were not answered in time.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((id, limit)) = self.asked.take_due(now) {
-            self.expire(id, limit);
-        }
-        let limit = self.limits.hold;
-        while let Some(held) = self.hold.take(|held| held.request.is_some() && now >= held.at + limit) {
-            let waited = now.saturating_duration_since(held.at).as_millis();
-            let waited_ms = u64::try_from(waited).unwrap_or(u64::MAX);
-            self.refuse_question(held.request.as_ref(), Reason::NoListener { waited_ms });
-        }
-    }
-
     /// Since when the child owes the answer to `initialize`, or another child in its place.
     #[must_use]
     pub fn initializing_since(&self) -> Option<Instant> {
@@ -361,34 +268,9 @@ impl Owned {
         self.ended.as_ref()
     }
 
-    /// A request of the client was not answered in time. The child is told, except of `initialize`, which cannot be
-    /// cancelled (Rules C1, C2, C6); its answer comes too late from now on.
-    fn expire(&mut self, id: RequestId, limit: Duration) {
-        let stream = match self.asked.cancel(id.as_bytes()) {
-            Some(stream) => {
-                self.out.push_back(Output::ToChild(cancelled(&id)));
-                stream
-            }
-            None => {
-                let Some(request) = self.asked.take(id.as_bytes()) else { return };
-                self.phase = Phase::New;
-                request.stream
-            }
-        };
-        let reply = Reply::new(id, Reason::Timeout(Timeout::of_answer(limit)));
-        self.deliver_answer(stream, written(&reply), None);
-    }
-
     /// What to do next. Take them all after every call.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Instant> {
-        let held = self.hold.oldest_request().map(|at| at + self.limits.hold);
-        held.into_iter().chain(self.asked.due()).min()
     }
 
     /// Since when the client has had no connection at all. What the child says does not count, and neither
@@ -442,45 +324,10 @@ impl Owned {
         }
     }
 
-    /// Each request that waits gets an error with its own id. Returns how many those were.
-    fn fail_all(&mut self, reason: &Reason) -> usize {
-        let waiting = self.asked.take_all();
-        let told = waiting.len();
-        for (id, request) in waiting {
-            let reply = Reply::new(id, reason.clone());
-            self.deliver_answer(request.stream, written(&reply), None);
-        }
-        told
-    }
-
     /// The place of what happens now in the order of everything.
     fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
-    }
-
-    /// A request of the child will get no answer of the client.
-    fn refuse_question(&mut self, id: Option<&RequestId>, reason: Reason) {
-        if let Some(id) = id {
-            self.counts.unheard += 1;
-            self.questions.close(id.as_bytes());
-            self.out.push_back(Output::ToChild(written(&Reply::new(id.clone(), reason))));
-        }
-    }
-}
-
-impl Default for OwnedLimits {
-    fn default() -> Self {
-        Self {
-            max_pending: 4096,
-            max_listening: 16,
-            max_held: 256,
-            max_held_bytes: 1 << 20,
-            hold: Duration::from_secs(30),
-            idle: Duration::from_secs(30 * 60),
-            replay: ReplayLimits::default(),
-            max_handshake: 0,
-        }
     }
 }
 

@@ -101,8 +101,8 @@ impl Replay {
     /// The next id of `stream`; `frame` is kept under it. An empty frame stands for an event without data.
     /// `None` if nothing is kept at all.
     ///
-    /// What is kept shares the block it was read into if it is large, else it is copied out of it, so that
-    /// a small message does not hold a large block.
+    /// What is kept is copied out of the block it was read into, so that it holds neither the block nor what that is
+    /// charged with: it is counted by [`kept_len`](Self::kept_len) alone.
     pub fn push(&mut self, stream: StreamKey, frame: &Bytes) -> Option<EventId> {
         if self.limits.max_events == 0 {
             return None;
@@ -123,9 +123,9 @@ impl Replay {
             return Some(id);
         }
         while self.events.len() >= self.limits.max_events || self.bytes + frame.len() > self.limits.max_bytes {
-            let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= oldest.frame.len();
-            self.evicted += 1;
+            if !self.evict_oldest() {
+                break;
+            }
         }
         self.bytes += frame.len();
         self.events.push_back(Event { id, frame: keep_copy(frame) });
@@ -148,6 +148,34 @@ impl Replay {
         let lost = (log.minted - 1 - last.counter).saturating_sub(found);
         let events = kept.filter(|event| !event.frame.is_empty()).map(|event| (event.id, event.frame.clone()));
         Ok(Missed { stream: last.stream, events: events.collect(), lost })
+    }
+
+    /// Throws out the oldest events, and forgets the oldest streams once there is none, until what is kept takes `most`
+    /// bytes or less.
+    pub fn shrink(&mut self, most: usize) {
+        while self.kept_len() > most && self.evict_oldest() {}
+        while self.kept_len() > most {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.streams.remove(&oldest);
+        }
+        self.events.shrink_to_fit();
+        self.order.shrink_to_fit();
+        self.streams.shrink_to_fit();
+    }
+
+    /// All the memory that what is kept takes, or a little more.
+    #[must_use]
+    pub fn kept_len(&self) -> usize {
+        self.bytes + self.events.len() * EVENT_LEN + self.order.len() * STREAM_LEN
+    }
+
+    fn evict_oldest(&mut self) -> bool {
+        let oldest = self.events.pop_front();
+        if let Some(oldest) = &oldest {
+            self.bytes -= oldest.frame.len();
+            self.evicted += 1;
+        }
+        oldest.is_some()
     }
 
     /// Bytes of messages kept.
@@ -204,15 +232,19 @@ impl fmt::Display for EventId {
     }
 }
 
-/// What outlives the read it came by: copied if it is small, because a slice of it would hold the whole
-/// block; shared if it is about as large as a block.
+/// What outlives the read it came by: copied, because a slice of it would hold the whole block, and its charge, which
+/// may be a turn that others wait for.
 #[expect(clippy::disallowed_methods, reason = "this is the named copy")]
 pub(super) fn keep_copy(frame: &Bytes) -> Bytes {
-    if frame.len() >= SHARED_FROM { frame.clone() } else { Bytes::copy_from_slice(frame) }
+    Bytes::copy_from_slice(frame)
 }
 
-/// A quarter of the largest read buffer: what is shared holds at most four times its length.
-const SHARED_FROM: usize = 64 << 10;
+/// What an event takes beside its message: its place in a list that may have grown to twice what is in it, and what the
+/// allocator needs for the copy.
+const EVENT_LEN: usize = 2 * size_of::<Event>() + 32;
+
+/// What a stream takes: its places in a table and in a list, either of them as above.
+const STREAM_LEN: usize = 2 * (size_of::<(StreamKey, Log)>() + size_of::<StreamKey>()) + 2;
 
 #[cfg(test)]
 mod tests {
@@ -270,6 +302,25 @@ mod tests {
         push(&mut replay, ONE, "c");
         assert_eq!((replay.bytes(), replay.evicted()), (3, 2));
         assert_eq!(after(&replay, "7-0"), (vec!["bb".to_owned(), "c".to_owned()], 1));
+    }
+
+    #[test]
+    fn what_is_kept_shrinks_to_what_there_is_room_for_and_ids_go_on() {
+        let mut replay = store(9, 99);
+        let first = push(&mut replay, ONE, "aaaa");
+        for frame in ["bbbb", "cccc"] {
+            push(&mut replay, ONE, frame);
+        }
+        assert_eq!(replay.kept_len(), 12 + 3 * EVENT_LEN + STREAM_LEN);
+        replay.shrink(replay.kept_len());
+        assert_eq!((replay.bytes(), replay.evicted()), (12, 0));
+        replay.shrink(replay.kept_len() - 1);
+        assert_eq!(after(&replay, &first), (vec!["bbbb".to_owned(), "cccc".to_owned()], 0));
+        replay.shrink(EVENT_LEN + STREAM_LEN + 4);
+        assert_eq!(after(&replay, &first), (vec!["cccc".to_owned()], 1));
+        assert_eq!(push(&mut replay, ONE, "d"), "7-3");
+        replay.shrink(0);
+        assert_eq!((replay.kept_len(), replay.after(first.as_bytes()).err()), (0, Some(ResumeError::Unknown)));
     }
 
     #[test]

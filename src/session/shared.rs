@@ -63,6 +63,8 @@ pub struct Shared {
     exchanges: HashMap<u64, Exchange, RandomState>,
     /// What was minted for each stream's request. Invariant: the inverse of `exchanges`.
     streams: HashMap<StreamKey, u64, RandomState>,
+    /// How many of `exchanges` are subscriptions.
+    listens: usize,
     logs: Logs,
     dropped: DroppedCounts,
     timeouts: ResponseTimeouts,
@@ -152,6 +154,7 @@ impl Shared {
             next: 1,
             exchanges: HashMap::default(),
             streams: HashMap::default(),
+            listens: 0,
             logs: Logs::default(),
             dropped: DroppedCounts::default(),
             timeouts: ResponseTimeouts::default(),
@@ -264,12 +267,24 @@ impl Shared {
     pub fn poll_expired(&mut self, now: Instant) -> Option<(Orphan, Cancel)> {
         loop {
             let (minted, limit, ()) = self.deadlines.take_due(now)?;
-            let Some(exchange) = self.end(minted) else { continue };
-            self.logs.left(minted);
-            let reply = exchange.reply(Reason::Timeout(Timeout::of_answer(limit)));
-            let orphan = Orphan { stream: exchange.stream, reply, is_listen: exchange.is_listen };
-            return Some((orphan, Cancel::new(minted, Leaving::TimedOut)));
+            let expired = self.orphan(minted, Reason::Timeout(Timeout::of_answer(limit)), Leaving::TimedOut);
+            if expired.is_some() {
+                return expired;
+            }
         }
+    }
+
+    /// The request of `stream` was given to us at `given`, before it was asked: its time began then.
+    pub fn waits_since(&mut self, stream: StreamKey, given: Instant) {
+        if let Some(minted) = self.streams.get(&stream) {
+            self.deadlines.extend(minted, given);
+        }
+    }
+
+    /// The request of `stream` gets `reason` in place of its answer. What is written to the child says `why`.
+    pub fn give_up(&mut self, stream: StreamKey, reason: Reason, why: Leaving) -> Option<(Orphan, Cancel)> {
+        let minted = *self.streams.get(&stream)?;
+        self.orphan(minted, reason, why)
     }
 
     /// The request of `stream` will not reach the child after all: it is as if it had never been asked, but
@@ -290,6 +305,12 @@ impl Shared {
             reply: exchange.reply(reason.clone()),
             is_listen: exchange.is_listen,
         })
+    }
+
+    /// Whether a request is in flight that is no subscription: the child owes an answer.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.exchanges.len() > self.listens
     }
 
     /// Requests in flight, subscriptions included.
@@ -330,6 +351,7 @@ impl Shared {
         }
         self.next += 1;
         self.streams.insert(from, minted);
+        self.listens += usize::from(exchange.is_listen);
         self.exchanges.insert(minted, exchange);
         if let Some(limit) = limit {
             self.deadlines.start(minted, limit, (), now);
@@ -446,10 +468,18 @@ impl Shared {
         Ok(Heard::To { stream, splice, is_final: route.is_final, after })
     }
 
+    fn orphan(&mut self, minted: u64, reason: Reason, why: Leaving) -> Option<(Orphan, Cancel)> {
+        let exchange = self.end(minted)?;
+        self.logs.left(minted);
+        let orphan = Orphan { stream: exchange.stream, reply: exchange.reply(reason), is_listen: exchange.is_listen };
+        Some((orphan, Cancel::new(minted, why)))
+    }
+
     fn end(&mut self, minted: u64) -> Option<Exchange> {
         let Entry::Occupied(entry) = self.exchanges.entry(minted) else { return None };
         let exchange = entry.remove();
         self.streams.remove(&exchange.stream);
+        self.listens -= usize::from(exchange.is_listen);
         self.deadlines.stop(&minted);
         Some(exchange)
     }

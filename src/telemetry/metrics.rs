@@ -21,9 +21,9 @@ use std::{
 };
 
 use cells::Tally;
-pub use cells::{Counter, Gauge, Histogram, Seconds};
+pub use cells::{Counter, Elapsed, Gauge, Histogram, Seconds};
 use labels::{
-    Blame, CopyReason, ErrorReason, Label as _, Labels, Link, MessageKind, PoolKind, SessionEnd, TimeoutOf, To,
+    Blame, CopyReason, ErrorReason, Label as _, Labels, Link, MessageKind, PoolKind, SessionEnd, Side, TimeoutOf, To,
 };
 pub use text::CONTENT_TYPE;
 use text::Text;
@@ -108,6 +108,10 @@ families! {
     noise: Counter<(Link, To)> = "shadowcat_noise_frames_total",
     /// Answers that came when nobody waited for them any more.
     late_answers: Counter<(Link,)> = "shadowcat_late_answers_total",
+    /// Time that what was there for a side waited for it to read, counted when it has.
+    blocked: Elapsed<(Link, Side)> = "shadowcat_blocked_seconds_total",
+    /// Streams of clients that were cut off because more waited for them than may.
+    cut_off: Counter<(Link,)> = "shadowcat_cut_streams_total",
     /// Waits that were ended because they took too long.
     timeouts: Counter<(TimeoutOf,)> = "shadowcat_timeouts_total",
     /// Frames that left and were held against what came in, because of --verify; of HTTP in front of HTTP, bodies.

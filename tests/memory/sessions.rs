@@ -6,12 +6,13 @@ use std::{
 };
 
 use crate::{
-    KIB, Measured, amount,
+    KIB, MIB, Measured, amount,
     client::{Request, Response},
     fixture,
     legacy::{Client, initialize},
     meter::resident,
     say,
+    temp::TempDir,
     upstream::{Asked, Upstream},
 };
 
@@ -92,4 +93,29 @@ fn listen(request: &Request, address: SocketAddr) -> Idle {
     let response = request.send(address);
     assert_eq!(response.status, 200);
     Idle(response)
+}
+
+/// Each session may keep 1 MiB of what it sent for a client that comes back; all together no more than is spare.
+#[test]
+fn what_chatty_sessions_keep_for_later_is_within_the_budget() {
+    const BUDGET: usize = 24 * MIB;
+    let line = |text: &str| {
+        let params = format!(r#"{{"progressToken":$TOKEN,"progress":1,"message":"{text}"}}"#);
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#) + "\n"
+    };
+    let (dir, count) = (TempDir::new().unwrap(), amount(40, 200));
+    let path = dir.join("said");
+    std::fs::write(&path, line(&"x".repeat(40 * KIB)).repeat(26)).unwrap();
+    let options = ["--max-frame-len", "1MiB", "--shutdown-grace", "1s", "--kill-after", "1s"];
+    let (mut proxy, address) = Measured::listening_within("24MiB", &options, &["--", &fixture()]);
+    let _first = Client::begin(address, "2025-11-25");
+    proxy.begin();
+    let body = crate::mux::run("7", &format!(r#"{{"file":"{}"}}"#, path.display())).token("1").legacy_body();
+    for _ in 0..count {
+        let mut events = Client::begin(address, "2025-11-25").post(body.as_str()).send(address);
+        assert_eq!((0..26).filter(|_| events.data().contains(r#""progressToken":1"#)).count(), 26);
+        assert!(events.data().contains(r#""id":7,"result""#));
+    }
+    proxy.assert_peak("mux, own child: what is kept for later", BUDGET);
+    proxy.end();
 }

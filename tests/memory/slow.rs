@@ -121,14 +121,19 @@ fn heads_and_bodies_that_never_end() {
 
 #[test]
 fn a_child_that_never_reads() {
-    let (mut proxy, address) = Measured::listening(&["--shutdown-grace", "0s"], &["--", "sleep", "1000"]);
+    let options = ["--shutdown-grace", "0s", "--stdio-write-timeout", "2s"];
+    let (mut proxy, address) = Measured::listening(&options, &["--", "sleep", "1000"]);
     proxy.begin();
     let body = call("7", "echo", &format!("\"{}\"", "x".repeat(MIB))).modern();
     let count = amount(20, 100);
     let waiting: Vec<Pending> = (0..count).map(|_| body.begin(address)).collect();
-    settle(&proxy);
+    for waiting in waiting {
+        let response = waiting.response();
+        // Refused, where the budget is used up.
+        assert!(matches!(response.status, 503 | 504), "{response:?}");
+        assert!(response.status == 503 || response.json()["id"] == 7);
+    }
     proxy.assert_peak("mux: a child that never reads", count * 2 * MIB + 8 * MIB);
-    drop(waiting);
     proxy.end();
 }
 

@@ -60,8 +60,7 @@ pub(crate) fn meant_for(id: &str) -> &'static str {
         Some(Needs::HttpAndCommand) => "HTTP clients, commands",
         Some(Needs::HttpAndUrl) => "HTTP clients, URLs",
         Some(Needs::Sessions) => "HTTP clients before commands; lines of JSON",
-        Some(Needs::Lines) => "clients that speak lines",
-        Some(Needs::Pipe) => "clients that speak lines, commands and sockets",
+        Some(Needs::LinesOrChildren) => "clients that speak lines; HTTP clients before commands",
     }
 }
 
@@ -112,10 +111,8 @@ enum Needs {
     HttpAndUrl,
     /// Where each session has something of its own.
     Sessions,
-    /// Lines on the client's side.
-    Lines,
-    /// Lines on both sides.
-    Pipe,
+    /// Lines on the client's side, or children behind HTTP.
+    LinesOrChildren,
 }
 
 impl Needs {
@@ -136,10 +133,10 @@ impl Needs {
             Self::HttpAndUrl => {
                 (is_http && server == Server::Url, "clients over HTTP (--listen IP:PORT) and a server that is a URL")
             }
-            Self::Lines => (!is_http, "a client that speaks lines: on stdin, unix: or tcp:"),
-            Self::Pipe => {
-                let what = "a client that speaks lines (stdin, unix:, tcp:) and a server that is a command or a socket";
-                (!is_http && server != Server::Url, what)
+            Self::LinesOrChildren => {
+                let what =
+                    "a client that speaks lines (stdin, unix:, tcp:), or HTTP clients and a server that is a command";
+                (!is_http || is_command, what)
             }
             Self::Sessions => {
                 let what = "clients that connect (--listen ADDR): over HTTP to a command, or with lines of JSON";
@@ -195,9 +192,9 @@ const FLAGS: &[(&str, Needs, Whose)] = &[
     ("response_timeout", Needs::Nothing, Whose::Each),
     ("response_timeout_for", Needs::Nothing, Whose::Each),
     ("keep_alive", Needs::HttpAndCommand, Whose::Each),
-    ("slow_consumer", Needs::Lines, Whose::Process),
-    ("stdio_read_timeout", Needs::Pipe, Whose::Each),
-    ("stdio_write_timeout", Needs::Pipe, Whose::Each),
+    ("slow_consumer", Needs::LinesOrChildren, Whose::Process),
+    ("stdio_read_timeout", Needs::CommandOrSocket, Whose::Each),
+    ("stdio_write_timeout", Needs::CommandOrSocket, Whose::Each),
     ("sse_connect_timeout", Needs::Url, Whose::Each),
     ("sse_read_timeout", Needs::Url, Whose::Each),
     ("header_check", Needs::Http, Whose::Each),

@@ -28,16 +28,17 @@ pub(crate) struct WaitArgs {
     pub(crate) keep_alive: Option<Duration>,
 
     /// What becomes of a client that reads nothing of what is there for it: pause, to have its server wait, or
-    /// disconnect:DURATION [default: pause on stdin and stdout, disconnect:1m for clients that connect]
+    /// disconnect:DURATION. Over HTTP, pause needs --child per-client, and lasts no longer than --write-timeout
+    /// [default: pause on stdin and stdout, disconnect:1m for clients that connect]
     #[arg(long, value_name = "WHAT", value_parser = parse_slow_consumer)]
     pub(crate) slow_consumer: Option<SlowConsumer>,
 
-    /// Where the client speaks lines and the server is a command or a socket: how long the server may say nothing
-    /// while a request waits, before the session ends [default: no limit]
+    /// Where the server is a command or a socket: how long it may say nothing while a request waits, before the session
+    /// ends, and with it the server [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) stdio_read_timeout: Option<Duration>,
 
-    /// There too: how long the server may read nothing of what is there for it, and say nothing [default: 5m]
+    /// There too: how long it may read nothing of what is there for it, and say nothing [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) stdio_write_timeout: Option<Duration>,
 

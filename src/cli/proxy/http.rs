@@ -14,8 +14,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shadowcat::{
     link::{
         endpoint::{self, Endpoint, Link, Site},
-        mux::{Mux, MuxOptions},
+        mux::{ChildSharing, Mux, MuxOptions},
         relay::{self, Relay},
+        waits::SlowConsumer,
     },
     resources::Resources,
     telemetry::{Log, LogFormat},
@@ -180,6 +181,8 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
     options.resources = resources;
     options.max_pending = args.max_pending;
     options.response = args.waits.response();
+    options.server_read = args.waits.stdio_read_timeout.or(options.server_read);
+    options.server_write = args.waits.stdio_write_timeout.or(options.server_write);
     options.keep_alive = args.waits.keep_alive.unwrap_or(options.keep_alive);
     options.shutdown = server.shutdown;
     options.start_timeout = args.start_timeout;
@@ -190,6 +193,12 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
     options.restart = sessions.restart.map_or(options.restart, Into::into);
     options.server_timing = !args.observe.no_server_timing;
     options.sharing = sessions.child.map_or(options.sharing, Into::into);
+    options.slow_consumer = args.waits.slow_consumer;
+    if options.slow_consumer == Some(SlowConsumer::Pause) && options.sharing == ChildSharing::Everybody {
+        let why = "--slow-consumer pause: a child that clients share must not wait for one of them, or all others would; \
+                   want --child per-client, or disconnect:DURATION";
+        return Err(Failure::new(USAGE, why));
+    }
     Ok(options)
 }
 

@@ -40,26 +40,29 @@ impl Book {
 
     /// Whether the child may be kept waiting for a slow client: only by the one who owns it.
     pub(super) fn is_pausable(&self) -> bool {
-        matches!(self, Self::Owned(_))
+        match self {
+            Self::Shared(sharing) => sharing.as_ref().is_some_and(|sharing| sharing.is_pausable()),
+            Self::Owned(_) => true,
+        }
     }
 
-    /// A client posted a message. `Ok` says whether an answer will come.
+    /// A client posted a message. `times` are when it was given to us, and now. `Ok` says whether an answer will come.
     pub(super) fn post(
         &mut self,
         key: StreamKey,
         message: (Bytes, Envelope, &[BatchElement]),
         headers: &HeaderMap,
-        (now, seen): (Instant, Option<Seen>),
+        (times, seen): ((Instant, Instant), Option<Seen>),
         effects: &mut Vec<Effect>,
     ) -> Result<bool, Reply> {
         let (before, came) = (effects.len(), seen.map(|seen| (message.0.clone(), seen)));
         let posted = match self {
             Self::Shared(Some(sharing)) => {
                 let (frame, envelope, _) = message;
-                sharing.post(key, (frame, envelope), headers, now, effects)
+                sharing.post(key, (frame, envelope), headers, times, effects)
             }
             Self::Shared(None) => Err(Reply::without_id(Reason::SessionEnded)),
-            Self::Owned(owning) => owning.post(key, message, headers, now, effects),
+            Self::Owned(owning) => owning.post(key, message, headers, times, effects),
         };
         came_as(effects, before, came);
         posted
@@ -124,10 +127,11 @@ impl Book {
         }
     }
 
-    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    /// Returns how many requests were not answered in time.
+    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) -> u64 {
         match self {
             Self::Shared(Some(sharing)) => sharing.handle_time(now, effects),
-            Self::Shared(None) => {}
+            Self::Shared(None) => 0,
             Self::Owned(owning) => owning.handle_time(now, effects),
         }
     }
@@ -152,14 +156,13 @@ impl Book {
         }
     }
 
-    /// The child is gone: everybody who waits is told why. Returns how many are told by a message whose effect does not say that it is an error of ours.
-    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
+    /// The child is gone: everybody who waits is told why.
+    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
         match self {
             Self::Shared(sharing) => {
                 if let Some(sharing) = sharing.take() {
                     sharing.end(reason, effects);
                 }
-                0
             }
             Self::Owned(owning) => owning.end(reason, effects),
         }
@@ -178,11 +181,25 @@ impl Book {
         matches!(self, Self::Owned(owning) if owning.can_go_on())
     }
 
-    /// The child is gone, and there will be another: everybody who waits is told why. Returns how many those are.
-    pub(super) fn crash(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
+    /// The child is gone, and there will be another: everybody who waits is told why.
+    pub(super) fn crash(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
+        if let Self::Owned(owning) = self {
+            owning.crash(reason, effects);
+        }
+    }
+
+    /// There is no memory for what the child says to the exchange of `key`, which is told so.
+    pub(super) fn give_up(&mut self, key: StreamKey, reason: Reason, effects: &mut Vec<Effect>) {
+        if let Self::Shared(Some(sharing)) = self {
+            sharing.give_up(key, reason, effects);
+        }
+    }
+
+    /// Whether the child owes an answer.
+    pub(super) fn is_asked(&self) -> bool {
         match self {
-            Self::Shared(_) => 0,
-            Self::Owned(owning) => owning.crash(reason, effects),
+            Self::Shared(sharing) => sharing.as_ref().is_some_and(|sharing| sharing.is_asked()),
+            Self::Owned(owning) => owning.is_asked(),
         }
     }
 
@@ -208,6 +225,21 @@ impl Book {
         match self {
             Self::Shared(_) => None,
             Self::Owned(owning) => owning.ended_by(),
+        }
+    }
+
+    /// The memory that is taken by what a session keeps for later.
+    pub(super) fn kept_len(&self) -> usize {
+        match self {
+            Self::Shared(_) => 0,
+            Self::Owned(owning) => owning.kept_len(),
+        }
+    }
+
+    /// There is room for `most` bytes of that only.
+    pub(super) fn shrink_kept(&mut self, most: usize, effects: &mut Vec<Effect>) {
+        if let Self::Owned(owning) = self {
+            owning.shrink_kept(most, effects);
         }
     }
 

@@ -115,6 +115,16 @@ impl ChildIo {
         self.queued >= MAX_QUEUED
     }
 
+    /// Whether something waits for the child to read it.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.is_gone && !self.outbox.is_empty()
+    }
+
+    /// How many bytes the child has ever taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.outbox.taken()
+    }
+
     /// Whether everything that was pushed has been written.
     pub(super) fn is_flushed(&self) -> bool {
         self.outbox.is_empty() && !self.has_lost

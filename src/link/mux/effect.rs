@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::pieces::Pieces;
 use crate::{
-    session::{Reply, StreamKey, shared::Dropped},
+    session::{Reason, Reply, StreamKey, shared::Dropped},
     verify::Seen,
 };
 
@@ -27,6 +27,8 @@ pub(super) enum Effect {
         is_last: bool,
         /// Of a plain reply.
         status: StatusCode,
+        /// For an error of ours: why.
+        error: Option<Reason>,
     },
     /// An exchange gets this error instead of its answer, and ends.
     Fail {

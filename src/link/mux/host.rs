@@ -4,16 +4,18 @@
 //! through their [lanes](super::lanes). The task ends when the child is gone and reaped, or when nobody
 //! can ask for it any more; or it goes on with [another](again) after a crash, if so asked.
 
+mod acting;
 mod again;
+mod ending;
 
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{sleep, sleep_until},
@@ -26,27 +28,28 @@ use super::{
     book::Book,
     child_io::{ChildIo, Said},
     effect::Effect,
-    hosts::Place,
-    lanes::{Delivered, Departed, Lanes, Letter, Opening, Seat},
+    hosts::{Place, Way},
+    keeping::Keeping,
+    lanes::{Departed, Lanes, Opening, Seat},
     meter::Meter,
-    order::{Order, Post},
+    order::{Claim, Order, Post},
+    patience::Patience,
     running::{LINGER, Moved, Running},
 };
 use crate::{
     budget::Allowance,
     clock,
     link::{
-        chance,
-        counting::count_error,
         nursery::{Born, Nursery},
         parting,
+        waits::{SlowConsumer, Stall},
     },
     resources::Resources,
-    session::{McpSessionId, Reason, Reply, StreamKey, StreamKeys, restart::Restart, shared::Leaving},
+    session::{McpSessionId, Reason, StreamKeys, shared::Leaving},
     supervise::{ExitStatus, ladder::Ladder, server_log::ServerLog},
     telemetry::metrics::{
         OpenSession,
-        labels::{Link, SessionEnd, TimeoutOf, To},
+        labels::{Link, SessionEnd, Side, TimeoutOf, To},
     },
 };
 
@@ -56,6 +59,8 @@ pub(super) struct Host {
     orders: mpsc::Receiver<Order>,
     /// Cancelled when the client wants no more of this session.
     end: CancellationToken,
+    /// Why no more orders are taken, where there is more to say than that the child is ending.
+    over: Arc<OnceLock<Reason>>,
     book: Book,
     /// `None`: the child serves no session.
     pub(super) session: Option<OpenSession>,
@@ -71,6 +76,8 @@ pub(super) struct Host {
     chair: Chair,
     /// Room for what is on its way.
     allowance: Allowance,
+    /// Room for what is kept.
+    keeping: Keeping,
     /// `None`: the task ends with its child.
     again: Option<Again>,
 }
@@ -86,20 +93,24 @@ impl Host {
     pub(super) fn new(
         parts: Arc<Parts>,
         orders: mpsc::Receiver<Order>,
-        end: CancellationToken,
+        way: &Way,
         book: Book,
         chair: Chair,
         allowance: Allowance,
     ) -> Self {
         let ladder = Ladder::new(parts.options.shutdown);
         let again = Again::new(&chair, parts.options.restart);
-        let Resources { metrics, verify, .. } = &parts.options.resources;
+        let Resources { metrics, verify, budget, .. } = &parts.options.resources;
+        let keeping = Keeping::new(budget);
         let meter = Meter::new(metrics);
         let lanes = Lanes::new(parts.options.keep_alive, verify.check(metrics, Link::Mux, To::Client));
+        let patience = parts.options.slow_consumer.and_then(SlowConsumer::limit);
+        let lanes = lanes.with_patience(patience, Stall::counted(metrics, Link::Mux, Side::Client));
         Self {
             parts,
             orders,
-            end,
+            end: way.end.clone(),
+            over: Arc::clone(&way.over),
             book,
             session: None,
             meter,
@@ -111,6 +122,7 @@ impl Host {
             is_hurried: false,
             chair,
             allowance,
+            keeping,
             again,
         }
     }
@@ -150,8 +162,7 @@ impl Host {
 
     /// Serves one child to its end. Returns the next, if there is one.
     async fn live(&mut self, born: Born, is_another: bool, nursery: &Nursery) -> Option<Born> {
-        self.parts.health.started();
-        let counted = self.meter.metrics().child();
+        let counted = (self.parts.started(), self.meter.metrics().child());
         if is_another {
             self.meter.metrics().restarts.add((), 1);
         }
@@ -172,11 +183,11 @@ impl Host {
             said: Vec::new(),
             linger_due: None,
             settle_due: None,
+            patience: Patience::new(&self.parts.options, now()),
             is_lost: false,
         };
         self.serve(running, exit, log.run(), nursery).await;
         drop((claim, counted));
-        self.parts.health.ended();
         if self.can_go_on() { self.rest(nursery).await } else { None }
     }
 
@@ -197,8 +208,10 @@ impl Host {
         while !child.is_over() || (self.lanes.is_stalled() && !stop.is_cancelled()) {
             // Whoever came for a child that is being lost is told how it ended, as soon as that is known.
             let can_take = has_orders && !child.io.is_backed_up() && !self.is_crowded() && !child.is_lost;
-            let can_read = !child.io.has_ended() && !self.lanes.is_stalled() && !child.io.is_full_of_replies();
+            let can_read = !child.io.has_ended() && !self.lanes.note_stall(now) && !child.io.is_full_of_replies();
             let room = self.lanes.room();
+            let is_heard = can_read && !self.ladder.is_started();
+            child.patience.observe(is_heard, self.book.is_asked(), now);
             let due = self.due(&child);
             if let Some(due) = due.map(Into::into).filter(|&due| due != alarm.deadline()) {
                 alarm.as_mut().reset(due);
@@ -217,7 +230,7 @@ impl Host {
                 () = hurry.cancelled(), if !self.is_hurried => self.hurry(&mut child),
                 () = &mut alarm, if due.is_some() => self.handle_due(&mut child, nursery).await,
                 departed = self.lanes.departed() => self.leave(departed, Leaving::ClientGone),
-                () = room, if self.lanes.is_stalled() => self.lanes.unstall(),
+                () = room, if self.lanes.is_stalled() => self.lanes.unstall(now()),
                 moved = poll_fn(|cx| child.poll_io(cx, can_read)) => self.handle_io(&mut child, moved),
                 order = self.orders.recv(), if can_take => match order {
                     Some(order) => self.handle_order(order),
@@ -253,42 +266,23 @@ impl Host {
         }
     }
 
-    /// No child came about: everybody who asks is told why.
-    async fn fail(mut self, reason: Reason) {
-        self.note_end(SessionEnd::Unreachable);
-        tracing::error!(error = %reason, "the server cannot be started");
-        self.parts.health.failed();
-        self.refuse_rest(reason).await;
-    }
-
-    /// What ends the session, unless that is known already, or the child is being ended for its own part.
-    fn note_end(&mut self, end: SessionEnd) {
-        if let (Some(session), false) = (&mut self.session, self.ladder.is_started()) {
-            session.ends_by(end);
-        }
-    }
-
-    async fn refuse_rest(&mut self, reason: Reason) {
-        self.orders.close();
-        self.refuse_waiting(&reason);
-        while let Some(order) = self.orders.recv().await {
-            order.refuse(reason.clone());
-        }
-    }
-
     fn handle_order(&mut self, order: Order) {
         let now = now();
         let Some(order) = self.put_off(order, now) else { return };
         if self.ladder.is_started() && !self.can_go_on() {
-            return order.refuse(self.book.too_late());
+            return order.refuse(self.over.get().cloned().unwrap_or_else(|| self.book.too_late()));
         }
         match order {
             Order::Post(post) => {
-                let Post { frame, envelope, elements, headers, arrived, seat, span, seen } = *post;
+                let Post { frame, envelope, elements, headers, arrived, seat, span, seen, claim } = *post;
                 let _in = span.entered();
+                if !claim.as_ref().is_none_or(Claim::claim) {
+                    // Its time has passed, and its client was told so.
+                    return;
+                }
                 let (key, kind, len) = (self.keys.mint(), envelope.kind(), frame.len());
                 let message = (frame, envelope, &*elements);
-                match self.book.post(key, message, &headers, (now, seen), &mut self.effects) {
+                match self.book.post(key, message, &headers, ((arrived, now), seen), &mut self.effects) {
                     Ok(will_answer) => {
                         self.meter.posted(kind, len, arrived);
                         if will_answer {
@@ -322,10 +316,16 @@ impl Host {
 
     fn handle_io(&mut self, child: &mut Running, moved: Moved) {
         match moved {
-            Moved::Written => self.meter.written(now()),
+            Moved::Written => {
+                let now = now();
+                child.patience.freed(|| now);
+                self.meter.written(now);
+            }
+            Moved::Blocked => {}
             Moved::Lost => self.lose(child),
             Moved::Read => {
                 let now = now();
+                child.patience.heard(now);
                 for said in child.said.drain(..) {
                     self.hear(said, now);
                 }
@@ -361,7 +361,8 @@ impl Host {
             let first = self.book.open_events(key);
             self.lanes.open_events(key, Some(first), now);
         }
-        self.book.handle_time(now, &mut self.effects);
+        let expired = self.book.handle_time(now, &mut self.effects);
+        self.meter.metrics().timeouts.add((TimeoutOf::Response,), expired);
         // An order that waits already ends the idleness, unless it waits for a child that reads nothing.
         if self.book.is_idle(now) && (self.orders.is_empty() || is_backed_up) {
             tracing::info!("the server was without a client for too long");
@@ -395,148 +396,25 @@ impl Host {
             self.meter.metrics().timeouts.add((TimeoutOf::ChildStart,), 1);
             self.end_book(&parting::mute(limit, &child.words));
         }
+        self.cut_slow(now);
+        if let Some((timeout, of)) = child.patience.overdue(now) {
+            tracing::error!(pid = %child.id, "{timeout}; the server is ended");
+            self.meter.metrics().timeouts.add((of,), 1);
+            self.end_overdue(child, &Reason::Timeout(timeout));
+        }
         if [self.lanes.due(), self.book.due()].into_iter().flatten().any(|due| due <= now) {
             self.look_around(child.io.is_backed_up(), now);
         }
         self.give_up_waiting(now);
     }
 
-    /// Does what the state asks for.
-    fn act(&mut self, mut io: Option<&mut ChildIo>) {
-        let now = now();
-        // First, so that whoever has an answer finds it counted.
-        self.meter.delivered(io.as_ref().map_or(now, |io| io.read_at()), now);
-        while !self.effects.is_empty() {
-            let mut effects = std::mem::take(&mut self.effects);
-            for effect in effects.drain(..) {
-                self.act_on(effect, io.as_deref_mut(), now);
-            }
-            if self.effects.is_empty() {
-                // Not to be allocated again.
-                effects.shrink_to(MAX_SPARE);
-                self.effects = effects;
-            }
-        }
-        if io.is_some_and(|io| io.is_flushed()) {
-            for answer in self.accepted.drain(..) {
-                let _ = answer.send(Opening::Accepted);
-            }
-        }
-    }
-
-    /// Without a child, what is for it goes nowhere.
-    fn act_on(&mut self, effect: Effect, io: Option<&mut ChildIo>, now: Instant) {
-        let heard = io.as_ref().map_or(now, |io| io.read_at());
-        match (effect, io) {
-            (Effect::ToChild(pieces), Some(io)) => io.push(&pieces),
-            (Effect::Answer(message), Some(io)) => io.push_own(message),
-            (Effect::ToChild(_) | Effect::Answer(_), None) => {}
-            (effect, _) => self.act_on_client(effect, heard, now),
-        }
-    }
-
-    fn act_on_client(&mut self, effect: Effect, heard: Instant, now: Instant) {
-        match effect {
-            Effect::ToChild(_) | Effect::Answer(_) => {}
-            Effect::Dropped(dropped) => self.meter.dropped(dropped),
-            Effect::Deliver { to, pieces, event, is_last, status } => {
-                let ends_session = self.book.is_over();
-                if let (true, Some(after)) = (is_last, self.lanes.age(to, heard)) {
-                    self.meter.answered(after);
-                }
-                self.deliver(to, Letter { pieces, event, is_last, status, ends_session, heard }, now);
-            }
-            Effect::Fail { to, is_listen: true, .. } if self.lanes.is_streaming(to) => {
-                self.lanes.cut(to, "the server is gone");
-            }
-            Effect::Fail { to, reply, .. } => {
-                if self.lanes.is_streaming(to) {
-                    let mut message = bytes::BytesMut::new();
-                    reply.write(&mut message);
-                    let pieces = message.freeze().into();
-                    count_error(self.meter.metrics(), reply.reason(), StreamKey::UPSTREAM);
-                    let (status, ends_session) = (StatusCode::OK, false);
-                    let letter = Letter { pieces, event: None, is_last: true, status, ends_session, heard: now };
-                    self.deliver(to, letter, now);
-                } else {
-                    self.lanes.refuse(to, reply);
-                }
-            }
-            Effect::Close(key) => self.lanes.close(key),
-        }
-    }
-
-    fn deliver(&mut self, to: StreamKey, letter: Letter, now: Instant) {
-        match self.lanes.deliver(to, letter, now) {
-            Delivered::Yes => {}
-            Delivered::Gone => self.leave(Departed { key: to, had_begun: false }, Leaving::ClientGone),
-            Delivered::Full => {
-                tracing::warn!(%to, "a client reads too slowly; its stream is cut for the sake of the others");
-                self.lanes.cut(to, "read too slowly");
-                self.leave(Departed { key: to, had_begun: true }, Leaving::QueueFull);
-            }
-        }
-    }
-
-    /// The child ended before anybody asked it to.
-    fn lose(&mut self, child: &mut Running) {
-        let Parts { options, .. } = &*self.parts;
-        if let (Chair::Shared(place), false) = (&self.chair, self.ladder.is_started()) {
-            let now = now();
-            place.fall(options.restart, now.saturating_duration_since(child.born), chance(), now);
-            if options.restart == Restart::Never {
-                self.parts.health.failed();
-            }
-        }
-        self.fall(child);
-        self.end_child(child);
-        child.is_lost = !self.can_go_on();
-    }
-
-    /// The child is asked to end, and pushed if it does not. Whoever wants one from now on needs another.
-    fn end_child(&mut self, child: &mut Running) {
-        if !self.can_go_on() {
-            self.orders.close();
-        }
-        child.io.close();
-        if !child.io.is_flushed() {
-            for answer in self.accepted.drain(..) {
-                let _ = answer.send(Opening::Refused(Reply::without_id(parting::exited(child.status, &child.words))));
-            }
-        }
-        self.ladder.start(now());
-    }
-
-    /// Nobody waits for the child to end by itself.
-    fn hurry(&mut self, child: &mut Running) {
-        self.note_end(SessionEnd::Stopped);
-        self.is_hurried = true;
-        self.end_child(child);
-        self.ladder.hurry(now());
-    }
-
-    fn end_book(&mut self, reason: &Reason) {
-        for _ in 0..self.book.end(reason, &mut self.effects) {
-            count_error(self.meter.metrics(), reason, StreamKey::UPSTREAM);
-        }
-    }
-
-    /// The child will say no more: answers whoever still waits.
-    fn settle(&mut self, child: &mut Running) {
-        let reason = parting::exited(child.status, &child.words);
-        if self.can_go_on() {
-            self.crash(&reason, child);
-        } else {
-            self.end_book(&reason);
-        }
-        self.act(Some(&mut child.io));
-    }
-
     fn due(&self, child: &Running) -> Option<Instant> {
         let ladder = child.status.is_none().then(|| self.ladder.due()).flatten();
         let linger = child.linger_due.filter(|_| !child.io.has_ended());
         let settle = child.settle_due.filter(|_| child.status.is_none());
-        [ladder, linger, settle, self.lanes.due(), self.book.due(), self.waiting_due()].into_iter().flatten().min()
+        let others =
+            [self.lanes.due(), self.lanes.patience_due(), self.book.due(), self.waiting_due(), child.patience.due()];
+        [ladder, linger, settle].into_iter().chain(others).flatten().min()
     }
 }
 

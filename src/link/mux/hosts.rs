@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Way {
     /// Cancelled when nobody wants the child any more. Not an order, which would wait behind others for a
     /// child that reads nothing.
     pub(super) end: CancellationToken,
+    /// Why the child takes no more orders, where its task says so.
+    pub(super) over: Arc<OnceLock<Reason>>,
 }
 
 /// Ways to the tasks of children.
@@ -76,6 +78,13 @@ pub(super) struct Place<K: Hash + Eq + Clone> {
 /// The way to a child, and what its task needs if there is none yet.
 pub(super) type Found<K> = (Way, Option<(mpsc::Receiver<Order>, Place<K>)>);
 
+impl Way {
+    /// Why the child takes no more orders. Of a session, if there is no more to say, that it is not there.
+    pub(super) fn too_late(&self) -> Reason {
+        self.over.get().cloned().unwrap_or(Reason::SessionNotFound)
+    }
+}
+
 impl<K: Hash + Eq + Clone> Hosts<K> {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { table: Mutex::new(Table { open: HashMap::new(), taken: 0, fallen: HashMap::new() }) })
@@ -109,7 +118,7 @@ impl<K: Hash + Eq + Clone> Hosts<K> {
         table.taken += 1;
         let (orders, received) = mpsc::channel(MAX_ORDERS);
         let place = Place { hosts: Arc::clone(self), key: key.clone(), orders: orders.downgrade(), not_before };
-        let way = Way { orders, end: CancellationToken::new() };
+        let way = Way { orders, end: CancellationToken::new(), over: Arc::default() };
         table.open.insert(key, way.clone());
         Ok((way, Some((received, place))))
     }

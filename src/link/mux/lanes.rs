@@ -5,6 +5,8 @@
 //! lane's queue waits here, in order, and nothing more is read from the child meanwhile, unless the caller
 //! would rather cut the lane.
 
+mod event;
+
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
@@ -13,18 +15,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
-use shadowcat_codecs::sse::{Event, KEEP_ALIVE, SseEncoder};
+use shadowcat_codecs::sse::KEEP_ALIVE;
 use tokio::sync::oneshot;
 
+use self::event::{as_event, pass_event};
 use super::pieces::Pieces;
 use crate::{
-    budget::{Allowance, Charge, SMALL_LEN},
+    budget::{Allowance, SMALL_LEN},
+    link::waits::Stall,
     session::{Reply, StreamKey},
     transport::http::body::{Queue, QueueError, QueueSender, queue},
-    verify::{Check, Edit, Seen},
+    verify::Check,
 };
 
 /// All lanes of one child.
@@ -42,6 +46,9 @@ pub(super) struct Lanes {
     check: Option<Box<Check>>,
     /// How long an event stream may be silent.
     keep_alive: Duration,
+    /// How long a lane may be stalled; for ever if `None`.
+    patience: Option<Duration>,
+    stall: Stall,
 }
 
 /// How an exchange begins to be answered.
@@ -82,6 +89,8 @@ pub(super) enum Delivered {
     Gone,
     /// The lane is full, and was not pausable. Nothing was delivered.
     Full,
+    /// The memory budget has no room for it, the lane is not pausable, and it is not the last. Nothing was delivered.
+    NoRoom,
 }
 
 /// One message for a lane.
@@ -122,6 +131,8 @@ struct Lane {
     is_ending: bool,
     /// Whether its client was sent the beginning of an answer.
     has_begun: bool,
+    /// Since when its reader has taken nothing of a full queue, while something of it is stalled.
+    stalled: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -146,7 +157,14 @@ impl Lanes {
     /// the child said, if `check` is there.
     pub(super) fn new(keep_alive: Duration, check: Option<Box<Check>>) -> Self {
         let (lanes, departures, stalled) = (HashMap::new(), FuturesUnordered::new(), VecDeque::new());
-        Self { lanes, departures, stalled, due: None, check, keep_alive }
+        let (patience, stall) = (None, Stall::default());
+        Self { lanes, departures, stalled, due: None, check, keep_alive, patience, stall }
+    }
+
+    /// The same; a lane whose reader takes nothing for as long as `patience` is [too slow](Self::too_slow). In `stall`
+    /// is counted how long the child is kept waiting.
+    pub(super) fn with_patience(self, patience: Option<Duration>, stall: Stall) -> Self {
+        Self { patience, stall, ..self }
     }
 
     /// Takes an exchange in.
@@ -154,8 +172,8 @@ impl Lanes {
         let Seat { answer, presence, allowance } = seat;
         self.departures.push(Departure(key, presence));
         let state = State::Undecided(answer);
-        let lane =
-            Lane { state, allowance, is_pausable, opened: now, written: now, is_ending: false, has_begun: false };
+        let (is_ending, has_begun, stalled) = (false, false, None);
+        let lane = Lane { state, allowance, is_pausable, opened: now, written: now, is_ending, has_begun, stalled };
         self.lanes.insert(key, lane);
         let due = now + OPEN_AFTER.min(self.keep_alive);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
@@ -188,10 +206,11 @@ impl Lanes {
             let sent = answer.send(Opening::Json { status, message: pieces, ends_session, waited });
             return if sent.is_ok() { Delivered::Yes } else { Delivered::Gone };
         }
-        // What is longer holds room of its own. Without room for a copy, what waits is a part of what was read.
+        // What is longer holds room of its own. Without room for a copy, what waits is a part of what was read: of a child
+        // that many share only the last message of each, as a slow reader holds all of what was read then.
         let charge = if pieces.len() <= SMALL_LEN { lane.allowance.try_take(pieces.len() + EVENT_LEN) } else { None };
-        if charge.is_none() && pieces.len() <= SMALL_LEN && !lane.is_pausable {
-            return Delivered::Full;
+        if charge.is_none() && pieces.len() <= SMALL_LEN && !lane.is_pausable && !is_last {
+            return Delivered::NoRoom;
         }
         let held = self.check.as_ref().and_then(|_| Some((pieces.seen()?, pieces.edits())));
         let event = as_event(pieces, event, charge);
@@ -210,6 +229,8 @@ impl Lanes {
             Ok(()) | Err(QueueError::Gone) => {}
             Err(QueueError::Full { .. }) if lane.is_pausable => {
                 lane.is_ending = is_last;
+                lane.stalled.get_or_insert(now);
+                self.stall.blocked(0, || now);
                 self.stalled.push_back((key, event));
             }
             Err(QueueError::Full { .. }) => return Delivered::Full,
@@ -295,19 +316,44 @@ impl Lanes {
         }
     }
 
+    /// When the reader that is waited for is [too slow](Self::too_slow), unless it takes something before.
+    pub(super) fn patience_due(&self) -> Option<Instant> {
+        let (key, _) = self.stalled.front()?;
+        Some(self.lanes.get(key)?.stalled? + self.patience?)
+    }
+
+    /// The lane that is waited for, if its reader has taken nothing for too long. It is to be [cut](Self::cut).
+    pub(super) fn too_slow(&mut self, now: Instant) -> Option<StreamKey> {
+        // Whoever is behind the first may have read meanwhile.
+        self.unstall(now);
+        self.patience_due().filter(|due| *due <= now)?;
+        self.stalled.front().map(|(key, _)| *key)
+    }
+
+    /// Whether something waits for a slow reader; if not, nothing does from now on.
+    pub(super) fn note_stall(&mut self, clock: impl FnOnce() -> Instant) -> bool {
+        if self.stalled.is_empty() {
+            self.stall.freed(clock);
+        }
+        !self.stalled.is_empty()
+    }
+
     /// Delivers what had no room.
-    pub(super) fn unstall(&mut self) {
+    pub(super) fn unstall(&mut self, now: Instant) {
         while let Some((key, event)) = self.stalled.pop_front() {
-            let Some(Lane { state: State::Events(queue), is_ending, .. }) = self.lanes.get(&key) else { continue };
+            let has_more = self.stalled.iter().any(|(stalled, _)| *stalled == key);
+            let Some(Lane { state: State::Events(queue), is_ending, stalled, .. }) = self.lanes.get_mut(&key) else {
+                continue;
+            };
             match queue.try_send(event.iter().cloned()) {
                 Err(QueueError::Full { .. }) => {
                     self.stalled.push_front((key, event));
                     return;
                 }
-                Ok(()) if *is_ending && !self.stalled.iter().any(|(stalled, _)| *stalled == key) => {
+                Ok(()) if *is_ending && !has_more => {
                     self.lanes.remove(&key);
                 }
-                Ok(()) | Err(QueueError::Gone) => {}
+                Ok(()) | Err(QueueError::Gone) => *stalled = has_more.then_some(now),
             }
         }
     }
@@ -361,135 +407,11 @@ impl Lane {
     }
 }
 
-/// A message as an event. A small one is copied into one piece (a named copy), if there is a charge for it: each piece
-/// is a chunk of its own to HTTP/1.1, with a length line and an end.
-fn as_event(message: Pieces, id: Option<String>, charge: Option<Charge>) -> Pieces {
-    let is_copied = message.len() <= MAX_COPY && charge.is_some();
-    let event = if message.count() > 1 && !is_copied {
-        // Ids were spliced in; the data line goes on over several pieces. A message that was one line has no
-        // line end but, perhaps, a CR between tokens, which must not end the data line.
-        spliced_event(message, id)
-    } else {
-        let event = match id {
-            Some(id) => Event::new(message.into_one()).with_id(id),
-            None => Ok(Event::new(message.into_one())),
-        };
-        let Ok(event) = event else { return Pieces::default() };
-        if is_copied {
-            let mut copy = BytesMut::new();
-            SseEncoder::new().encode_into(&event, &mut copy);
-            Pieces::from(copy.freeze())
-        } else {
-            SseEncoder::new().encode(event).into_pieces().collect()
-        }
-    };
-    match charge {
-        Some(charge) => event.charged(charge),
-        None => event,
-    }
-}
-
-/// Holds the message in an event against how it came in. All of it lies behind the first field name; an event of a
-/// message with a raw CR between tokens has more of them, which are as one line end.
-fn pass_event(check: &mut Check, seen: Seen, edits: Vec<Edit>, event: &Pieces) {
-    // Joined, as a field name may be cut; only with `--verify`.
-    let event = event.clone().into_one();
-    let whole = event.strip_suffix(b"\n\n").unwrap_or(&event);
-    let from = if whole.starts_with(b"id: ") { memchr::memchr(b'\n', whole).map_or(0, |at| at + 1) } else { 0 };
-    let data = whole.get(from..).and_then(|rest| rest.strip_prefix(b"data: ")).unwrap_or_default();
-    let lines = memchr::memmem::find_iter(data, b"\ndata: ").chain([data.len()]);
-    let (mut pieces, mut behind) = (Vec::new(), 0);
-    for end in lines {
-        pieces.extend(data.get(behind..end));
-        pieces.extend((end < data.len()).then_some(&b" "[..]));
-        behind = end + b"\ndata: ".len();
-    }
-    check.pass(seen, edits, pieces);
-}
-
-fn spliced_event(message: Pieces, id: Option<String>) -> Pieces {
-    let mut head = BytesMut::new();
-    if let Some(id) = id {
-        head.extend_from_slice(b"id: ");
-        head.extend_from_slice(id.as_bytes());
-        head.extend_from_slice(b"\n");
-    }
-    head.extend_from_slice(b"data: ");
-    std::iter::once(head.freeze())
-        .chain(message.iter().map(without_cr))
-        .chain(std::iter::once(Bytes::from_static(b"\n\n")))
-        .collect()
-}
-
-/// A raw CR, which JSON has only between tokens, becomes a space (a named copy).
-fn without_cr(piece: &Bytes) -> Bytes {
-    if !piece.contains(&b'\r') {
-        return piece.clone();
-    }
-    piece.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }).collect()
-}
-
 /// Most bytes that wait in a lane, and one message more.
 const MAX_QUEUED: u32 = 1 << 20;
 
 /// What an event may be longer than its message: its id and field names.
 const EVENT_LEN: usize = 64;
 
-/// Up to this length a message is copied to leave in one piece.
-const MAX_COPY: usize = 16 << 10;
-
 /// How long an exchange may be undecided.
 const OPEN_AFTER: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use shadowcat_codecs::{
-        Frame, Limits,
-        envelope::{EnvelopeParser, Replacement, Splice},
-    };
-
-    use super::*;
-    use crate::{
-        budget::Budget,
-        telemetry::metrics::{
-            Metrics,
-            labels::{Link, To},
-        },
-        verify::Verify,
-    };
-
-    /// What the child said, with another id put in, and as it came in.
-    fn said(text: &'static str, came_in: &str, verify: Verify) -> Pieces {
-        let frame = Frame::new(Bytes::from_static(text.as_bytes()));
-        let id = EnvelopeParser::new(Limits::default()).parse(&frame).unwrap().id().unwrap();
-        let (whole, mut splice) = (Bytes::from(frame.clone()), Splice::new(frame));
-        splice.replace(id, Replacement::raw(Bytes::from_static(b"\"abc\"")).unwrap()).unwrap();
-        let mut pieces = Pieces::from(splice);
-        pieces.came_as(&whole, verify.blanked(came_in.as_bytes()).unwrap());
-        pieces
-    }
-
-    /// However an event is put together, the message in it is held against what came in.
-    #[test]
-    fn altered_byte_of_an_answer_is_found_where_it_enters_a_lane() {
-        const TEXT: &str = "{\"id\":17,\r\"result\":{}}";
-        let (verify, metrics, place) = (Verify::on().unwrap(), Metrics::default(), (Link::Mux, To::Client));
-        let mut check = verify.check(&metrics, place.0, place.1).unwrap();
-        for (came_in, mismatches) in [(TEXT, 0), ("{\"id\":17,\r\"resulT\":{}}", 1), ("{\"id\":18,\r\"result\":{}}", 1)]
-        {
-            let pieces = || said(TEXT, came_in, verify);
-            let before = metrics.verify_mismatches.of(place);
-            check.pass(pieces().seen().unwrap(), pieces().edits(), pieces().iter().map(|piece| &**piece));
-            assert_eq!(metrics.verify_mismatches.of(place) - before, mismatches, "{came_in}, plain");
-            for id in [None, Some("e-1".to_owned())] {
-                let budget = Budget::new(64 << 20, 1 << 20).unwrap();
-                for charge in [None, budget.try_take(100)] {
-                    let before = metrics.verify_mismatches.of(place);
-                    let event = as_event(pieces(), id.clone(), charge);
-                    pass_event(&mut check, pieces().seen().unwrap(), pieces().edits(), &event);
-                    assert_eq!(metrics.verify_mismatches.of(place) - before, mismatches, "{came_in}, {event:?}");
-                }
-            }
-        }
-    }
-}

@@ -1,6 +1,12 @@
 //! What exchanges ask of a child's task.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -39,6 +45,30 @@ pub(super) struct Post {
     pub(super) span: Span,
     /// With `--verify`: the body as it came in.
     pub(super) seen: Option<Seen>,
+    /// `None`: whoever asks waits for ever.
+    pub(super) claim: Option<Claim>,
+}
+
+/// A request with a limit on its answer, before the child's task has taken it: whoever claims it has it, the task, or
+/// the exchange whose time has passed. So a child that reads nothing keeps nobody waiting for longer, and what its
+/// exchange has given up is never said to it.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) limit: Duration,
+    pub(super) due: Instant,
+    is_claimed: Arc<AtomicBool>,
+}
+
+impl Claim {
+    /// For a request that was given to us at `given`.
+    pub(super) fn new(limit: Duration, given: Instant) -> Self {
+        Self { limit, due: given + limit, is_claimed: Arc::default() }
+    }
+
+    /// Whether nobody else has claimed it.
+    pub(super) fn claim(&self) -> bool {
+        !self.is_claimed.swap(true, Ordering::Relaxed)
+    }
 }
 
 impl Order {

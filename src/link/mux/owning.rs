@@ -56,13 +56,16 @@ impl Owning {
         key: StreamKey,
         message: (Bytes, Envelope, &[BatchElement]),
         headers: &HeaderMap,
-        now: Instant,
+        (given, now): (Instant, Instant),
         effects: &mut Vec<Effect>,
     ) -> Result<bool, Reply> {
         let (frame, envelope, elements) = message;
         self.first.get_or_insert(key);
         self.owned.check_version(headers.get(MCP_PROTOCOL_VERSION).map(http::HeaderValue::as_bytes))?;
         let posted = self.owned.post(key, &frame, &envelope, elements, now);
+        if posted.is_ok() {
+            self.owned.waits_since(&frame, &envelope, elements, given);
+        }
         self.take(effects);
         posted.map(|posted| posted == Posted::Asked)
     }
@@ -140,16 +143,20 @@ impl Owning {
         Some(self.owned.initializing_since()? + self.start_timeout)
     }
 
-    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    /// Returns how many requests were not answered in time.
+    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) -> u64 {
+        let before = self.owned.counts().expired;
         self.owned.handle_timeout(now);
         self.take_heard(effects);
+        self.owned.counts().expired - before
     }
 
-    /// The session is over: who waits is told why. Returns how many those are.
-    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
-        let told = if self.owned.phase() == Phase::Ended { 0 } else { self.owned.end(reason) };
+    /// The session is over: who waits is told why.
+    pub(super) fn end(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
+        if self.owned.phase() != Phase::Ended {
+            self.owned.end(reason);
+        }
         self.take(effects);
-        told
     }
 
     /// Whether the session has ended, or never began: without a session, `initialize` cannot be asked again.
@@ -165,10 +172,9 @@ impl Owning {
         self.owned.can_go_on()
     }
 
-    pub(super) fn crash(&mut self, reason: &Reason, effects: &mut Vec<Effect>) -> usize {
-        let told = self.owned.crash(reason);
+    pub(super) fn crash(&mut self, reason: &Reason, effects: &mut Vec<Effect>) {
+        self.owned.crash(reason);
         self.take_heard(effects);
-        told
     }
 
     pub(super) fn begin_again(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -178,6 +184,11 @@ impl Owning {
 
     pub(super) fn is_away(&self) -> bool {
         self.owned.is_away()
+    }
+
+    /// Whether the child owes an answer.
+    pub(super) fn is_asked(&self) -> bool {
+        self.owned.waiting().0 > 0
     }
 
     pub(super) fn is_attended(&self) -> bool {
@@ -190,6 +201,17 @@ impl Owning {
 
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         self.owned.is_idle(now)
+    }
+
+    /// The memory that is taken by what is kept for later.
+    pub(super) fn kept_len(&self) -> usize {
+        self.owned.kept_len()
+    }
+
+    /// There is room for `most` bytes of that only.
+    pub(super) fn shrink_kept(&mut self, most: usize, effects: &mut Vec<Effect>) {
+        self.owned.shrink_kept(most);
+        self.take_heard(effects);
     }
 
     fn take(&mut self, effects: &mut Vec<Effect>) {
@@ -224,13 +246,14 @@ impl Owning {
 }
 
 fn deliver(delivery: Delivery) -> Effect {
-    let Delivery { to, frame, event, ends, wants_array, .. } = delivery;
+    let Delivery { to, frame, event, ends, wants_array, error, .. } = delivery;
     let is_plain = ends && event.is_none();
     let pieces = match frame {
         frame if is_plain && wants_array => Pieces::from(batch::collect_copy(&[frame])),
         frame => Pieces::from(frame),
     };
-    Effect::Deliver { to, pieces, event: event.map(|id| id.to_string()), is_last: ends, status: StatusCode::OK }
+    let (event, status) = (event.map(|id| id.to_string()), StatusCode::OK);
+    Effect::Deliver { to, pieces, event, is_last: ends, status, error }
 }
 
 /// A client must not take this for the end of its session, which a 404 would be (Rule G11).

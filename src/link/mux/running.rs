@@ -7,7 +7,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::child_io::{ChildIo, Said};
+use super::{
+    child_io::{ChildIo, Said},
+    patience::Patience,
+};
 use crate::{
     clock,
     supervise::{ChildId, ExitStatus, last_words::LastWords},
@@ -26,6 +29,7 @@ pub(super) struct Running {
     pub(super) linger_due: Option<Instant>,
     /// When to stop waiting for the exit of a child whose stdout has ended: it will answer nothing any more.
     pub(super) settle_due: Option<Instant>,
+    pub(super) patience: Patience,
     /// Whether it ended before it was asked to, and how is not known yet.
     pub(super) is_lost: bool,
 }
@@ -34,6 +38,8 @@ pub(super) struct Running {
 pub(super) enum Moved {
     /// Everything queued was written.
     Written,
+    /// The child begins to keep us waiting, which has a limit.
+    Blocked,
     /// The child reads no more.
     Lost,
     /// The child said something, or its stream ended.
@@ -60,6 +66,11 @@ impl Running {
             Poll::Ready(Err(error)) => {
                 tracing::debug!(pid = %self.id, %error, "the server reads no more");
                 return Poll::Ready(Moved::Lost);
+            }
+            Poll::Pending if self.io.is_blocked() => {
+                if self.patience.blocked(self.io.taken(), || clock::now().into_std()) {
+                    return Poll::Ready(Moved::Blocked);
+                }
             }
             Poll::Pending => {}
         }

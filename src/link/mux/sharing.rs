@@ -14,13 +14,19 @@ use shadowcat_codecs::{
     envelope::{BatchElement, Envelope, Kind},
 };
 
-use super::{super::relay::HeaderCheck, ChildSharing, MuxOptions, child_io::Said, effect::Effect, pieces::Pieces};
+use super::{
+    super::{relay::HeaderCheck, waits::SlowConsumer},
+    ChildSharing, MuxOptions,
+    child_io::Said,
+    effect::Effect,
+    pieces::Pieces,
+};
 use crate::session::{
     Reason, Reply, RequestId, StreamKey,
     dialed::is_method,
     mirror,
     revision::{self, Era},
-    shared::{Dropped, Heard, Leaving, Orphan, Shared},
+    shared::{Cancel, Dropped, Heard, Leaving, Orphan, Shared},
     status_of_error,
     tools::Tools,
 };
@@ -41,6 +47,8 @@ pub(super) struct Sharing {
     /// When it last was asked something, or answered.
     seen: Instant,
     is_over: bool,
+    /// Whether the child waits for a client that does not read: there is no other.
+    is_pausable: bool,
 }
 
 impl Sharing {
@@ -56,6 +64,8 @@ impl Sharing {
             idle: (options.sharing == ChildSharing::PerClient).then_some(options.session_idle),
             seen: now,
             is_over: false,
+            is_pausable: options.sharing == ChildSharing::PerClient
+                && options.slow_consumer == Some(SlowConsumer::Pause),
         }
     }
 
@@ -64,16 +74,41 @@ impl Sharing {
         self.shared.due().into_iter().chain(self.idle_due()).min()
     }
 
-    /// Whoever was not answered in time is told so, and so is the child.
-    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        while let Some((Orphan { stream, reply, is_listen }, cancel)) = self.shared.poll_expired(now) {
-            self.lists.remove(&stream);
-            self.lacking.remove(&stream);
-            let mut message = BytesMut::with_capacity(128);
-            cancel.write(&mut message);
-            effects.push(Effect::ToChild(Pieces::from(message.freeze())));
-            effects.push(Effect::Fail { to: stream, reply, is_listen });
+    /// Whoever was not answered in time is told so, and so is the child. Returns how many those are.
+    pub(super) fn handle_time(&mut self, now: Instant, effects: &mut Vec<Effect>) -> u64 {
+        let mut expired = 0;
+        while let Some(orphan) = self.shared.poll_expired(now) {
+            self.fail(orphan, effects);
+            expired += 1;
         }
+        expired
+    }
+
+    /// There is no memory for what the child says to the exchange of `key`: it is told so, and so is the child.
+    pub(super) fn give_up(&mut self, key: StreamKey, reason: Reason, effects: &mut Vec<Effect>) {
+        if let Some(orphan) = self.shared.give_up(key, reason, Leaving::NoRoom) {
+            self.fail(orphan, effects);
+        }
+    }
+
+    fn fail(&mut self, (orphan, cancel): (Orphan, Cancel), effects: &mut Vec<Effect>) {
+        let Orphan { stream, reply, is_listen } = orphan;
+        self.lists.remove(&stream);
+        self.lacking.remove(&stream);
+        let mut message = BytesMut::with_capacity(128);
+        cancel.write(&mut message);
+        effects.push(Effect::ToChild(Pieces::from(message.freeze())));
+        effects.push(Effect::Fail { to: stream, reply, is_listen });
+    }
+
+    /// Whether the child may be kept waiting for a slow client.
+    pub(super) fn is_pausable(&self) -> bool {
+        self.is_pausable
+    }
+
+    /// Whether the child owes an answer.
+    pub(super) fn is_asked(&self) -> bool {
+        self.shared.is_asked()
     }
 
     fn idle_due(&self) -> Option<Instant> {
@@ -101,7 +136,7 @@ impl Sharing {
         key: StreamKey,
         message: (Bytes, Envelope),
         headers: &HeaderMap,
-        now: Instant,
+        (given, now): (Instant, Instant),
         effects: &mut Vec<Effect>,
     ) -> Result<bool, Reply> {
         let (frame, envelope) = message;
@@ -125,6 +160,7 @@ impl Sharing {
         let is_list = is_method(&envelope, &frame, "tools/list");
         let lacks = revision::lacks_capabilities(&frame);
         let splice = self.shared.ask(key, Frame::new(frame), &envelope, now)?;
+        self.shared.waits_since(key, given);
         if is_list {
             self.lists.insert(key);
         }
@@ -154,7 +190,7 @@ impl Sharing {
                 let lacks = is_final && self.lacking.remove(&stream);
                 let status = status_of_error(Era::Modern, lacks, &envelope, &frame);
                 let (pieces, event) = (Pieces::from(splice), None);
-                effects.push(Effect::Deliver { to: stream, pieces, event, is_last: is_final, status });
+                effects.push(Effect::Deliver { to: stream, pieces, event, is_last: is_final, status, error: None });
             }
             Heard::Drop(dropped) => {
                 if dropped.is_violation() {

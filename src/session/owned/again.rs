@@ -48,6 +48,17 @@ impl Handshake {
         self.initialized = (frame.len() <= self.max).then(|| keep_copy(frame));
     }
 
+    /// The bytes that are kept.
+    pub(super) fn kept_len(&self) -> usize {
+        let initialize = self.initialize.as_ref().map_or(0, |(_, frame)| frame.len());
+        initialize + self.initialized.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Keeps nothing: the session will end with its child.
+    pub(super) fn forget(&mut self) {
+        (self.initialize, self.initialized) = (None, None);
+    }
+
     /// Since when another child owes the answer.
     pub(super) fn since(&self) -> Option<Instant> {
         match self.state {

@@ -93,6 +93,11 @@ impl Asked {
         }
     }
 
+    /// The request with exactly this `id` was given to us at `given`, before it was booked: its time began then.
+    pub(super) fn waits_since(&mut self, id: &[u8], given: Instant) {
+        self.deadlines.extend(id, given);
+    }
+
     /// When the next request is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.deadlines.due()

@@ -99,7 +99,7 @@ impl Owned {
                 if request.is_initialize {
                     self.phase = Phase::New;
                 }
-                self.deliver_answer(request.stream, super::written(&Reply::new(id, reason.of_answer())), None);
+                self.deliver_error(request.stream, &Reply::new(id, reason.of_answer()));
             }
             _ => self.counts.noise += 1,
         }
@@ -301,8 +301,16 @@ impl Owned {
         let event = if is_events { self.replay.push(stream, &frame) } else { None };
         match post.connection {
             Some(to) => {
-                let delivery =
-                    Delivery { to, stream, frame, event, ends, wants_array: post.is_batch && !is_array, after };
+                let delivery = Delivery {
+                    to,
+                    stream,
+                    frame,
+                    event,
+                    ends,
+                    wants_array: post.is_batch && !is_array,
+                    after,
+                    error: None,
+                };
                 self.out.push_back(Output::Deliver(delivery));
             }
             None => self.counts.lost += u64::from(event.is_none()),
@@ -321,15 +329,20 @@ impl Owned {
             return;
         };
         let event = if self.dialect == Dialect::Streamable { self.replay.push(stream, &frame) } else { None };
-        let delivery = Delivery { to, stream, frame, event, ends: false, wants_array: false, after };
+        let delivery = Delivery { to, stream, frame, event, ends: false, wants_array: false, after, error: None };
         self.out.push_back(Output::Deliver(delivery));
     }
 
-    /// Sends what stands in for one answer.
-    pub(super) fn deliver_answer(&mut self, stream: StreamKey, frame: Bytes, after: Option<Duration>) {
+    /// Sends an error of ours in place of one answer.
+    pub(super) fn deliver_error(&mut self, stream: StreamKey, reply: &Reply) {
+        let (frame, sent) = (super::written(reply), self.out.len());
         match self.dialect {
-            Dialect::Streamable => self.send_to_post(stream, frame, 1, after),
-            Dialect::HttpSse => self.send_to_listening(stream, frame, after),
+            Dialect::Streamable => self.send_to_post(stream, frame, 1, None),
+            Dialect::HttpSse => self.send_to_listening(stream, frame, None),
+        }
+        // The first of what is sent now; what was held back may follow it.
+        if let Some(Output::Deliver(delivery)) = self.out.get_mut(sent) {
+            delivery.error = Some(reply.reason().clone());
         }
     }
 

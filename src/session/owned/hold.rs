@@ -73,9 +73,18 @@ impl Hold {
         self.held.len()
     }
 
+    /// All the memory that they take, or a little more.
+    pub(super) fn kept_len(&self) -> usize {
+        self.bytes + self.held.len() * HELD_LEN
+    }
+
     fn remove(&mut self, index: usize) -> Option<Held> {
         let held = self.held.remove(index)?;
         self.bytes -= held.frame.len();
         Some(held)
     }
 }
+
+/// What a message takes beside its bytes: its place in a list that may have grown to twice what is in it, and what the
+/// allocator needs for the copy.
+const HELD_LEN: usize = 2 * size_of::<Held>() + 32;

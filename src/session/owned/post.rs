@@ -62,6 +62,14 @@ impl Owned {
         }
     }
 
+    /// What was just [posted](Self::post) was given to us at `given`: the time of its requests began then.
+    pub fn waits_since(&mut self, frame: &[u8], envelope: &Envelope, elements: &[BatchElement], given: Instant) {
+        let envelopes = [envelope].into_iter().chain(elements.iter().map(BatchElement::envelope));
+        for id in envelopes.filter(|envelope| envelope.kind() == Kind::Request).filter_map(Envelope::id) {
+            self.asked.waits_since(id.of(frame), given);
+        }
+    }
+
     /// Checks `MCP-Protocol-Version` of a request after `initialize`: the child never sees it. Absent is fine
     /// (Rule V5), and so is everything while nothing is agreed.
     ///

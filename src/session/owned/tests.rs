@@ -1,5 +1,7 @@
 //! One session and its child without a socket, rule by rule (MCP 2025-03-26 to 2025-11-25, Base protocol and Transports).
 
+use std::time::Duration;
+
 use shadowcat_codecs::{
     Limits,
     envelope::{EnvelopeParser, Kind},
@@ -563,4 +565,35 @@ fn id_that_a_batch_answers_twice_is_answered_once() {
     desk.hear(r#"[{"jsonrpc":"2.0","id":7,"result":1},{"jsonrpc":"2.0","id":7,"result":2}]"#);
     assert_eq!(desk.outputs(), [r#"10 {"jsonrpc":"2.0","id":7,"result":1} end"#]);
     assert_eq!(desk.session.counts().late, 1);
+}
+
+/// Many sessions together may have less than each may keep.
+#[test]
+fn what_is_kept_is_counted_and_shrinks_from_what_is_needed_least() {
+    let limits = OwnedLimits { max_handshake: 1000, ..OwnedLimits::default() };
+    let mut desk = Desk::new(Dialect::Streamable, limits);
+    desk.initialize("2025-06-18");
+    let handshake = desk.session.kept_len();
+    assert!(desk.session.can_go_on() && handshake > 0);
+    desk.hear(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated"}"#);
+    desk.hear(&ask("9", "roots/list"));
+    let held = desk.session.kept_len();
+    let _ = desk.post(A, &ask_with_token("1", "5"));
+    desk.outputs();
+    let event = "10#10-0 ".to_owned() + &progress("5");
+    assert_eq!(desk.heard(&progress("5")), [event]);
+    let all = desk.session.kept_len();
+    assert!(all > held && held > handshake);
+    desk.session.shrink_kept(all);
+    assert_eq!((desk.session.kept_len(), desk.session.held()), (all, 2));
+    desk.session.shrink_kept(held);
+    assert_eq!((desk.session.kept_len(), desk.session.held()), (held, 2), "what was sent goes first");
+    desk.session.shrink_kept(held - 1);
+    assert_eq!((desk.session.held(), desk.session.counts().overflowed, desk.outputs()), (1, 1, Vec::<String>::new()));
+    desk.session.shrink_kept(handshake);
+    let [refused] = &desk.outputs()[..] else { panic!("the request of the child has no answer") };
+    assert!(refused.starts_with("child ") && refused.contains(r#""id":9,"error""#), "{refused}");
+    assert_eq!((desk.session.kept_len(), desk.session.can_go_on()), (handshake, true));
+    desk.session.shrink_kept(0);
+    assert_eq!((desk.session.kept_len(), desk.session.can_go_on()), (0, false));
 }

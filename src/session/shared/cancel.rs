@@ -21,6 +21,8 @@ pub enum Leaving {
     QueueFull,
     /// There was no answer in time.
     TimedOut,
+    /// The memory budget has no room for what is said of it.
+    NoRoom,
 }
 
 impl Cancel {
@@ -45,6 +47,7 @@ impl Leaving {
             Self::ClientGone => "the client closed the stream",
             Self::QueueFull => "the client read too slowly",
             Self::TimedOut => "there was no answer in time",
+            Self::NoRoom => "there was no memory left for it",
         }
     }
 }

@@ -46,6 +46,13 @@ pub struct Histogram<L = ()> {
     labels: PhantomData<L>,
 }
 
+/// Time that adds up.
+#[derive(Debug)]
+pub struct Elapsed<L = ()> {
+    nanos: Box<[AtomicU64]>,
+    labels: PhantomData<L>,
+}
+
 /// Times on their way into a [`Histogram`], where nobody else adds: the histogram is touched once for all of them.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -103,6 +110,21 @@ impl<L: Labels> Gauge<L> {
     #[must_use]
     pub fn of(&self, labels: L) -> i64 {
         self.cells.get(labels.index()).map_or(0, |cell| cell.load(Relaxed))
+    }
+}
+
+impl<L: Labels> Elapsed<L> {
+    /// Adds `time`.
+    pub fn add(&self, labels: L, time: Duration) {
+        if let Some(cell) = self.nanos.get(labels.index()) {
+            cell.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        }
+    }
+
+    /// The time so far.
+    #[must_use]
+    pub fn of(&self, labels: L) -> Duration {
+        self.nanos.get(labels.index()).map_or(Duration::ZERO, |cell| Duration::from_nanos(cell.load(Relaxed)))
     }
 }
 
@@ -207,6 +229,17 @@ impl<L: Labels> Family for Histogram<L> {
     }
 }
 
+impl<L: Labels> Family for Elapsed<L> {
+    const TYPE: &'static str = "counter";
+
+    fn write(&self, samples: &mut Samples<'_>) {
+        L::each(samples.links(), &mut |index, pairs| {
+            let nanos = self.nanos.get(index).map_or(0, |cell| cell.load(Relaxed));
+            samples.sample("", pairs, &Unit::Nanos(nanos));
+        });
+    }
+}
+
 impl<const IS_COUNTER: bool> Family for Seconds<IS_COUNTER> {
     const TYPE: &'static str = if IS_COUNTER { "counter" } else { "gauge" };
 
@@ -231,6 +264,12 @@ impl<L: Labels> Default for Histogram<L> {
     fn default() -> Self {
         let row = |len| (0..len).map(|_| AtomicU64::default()).collect();
         Self { buckets: row(L::COUNT * BUCKETS), sums: row(L::COUNT), labels: PhantomData }
+    }
+}
+
+impl<L: Labels> Default for Elapsed<L> {
+    fn default() -> Self {
+        Self { nanos: (0..L::COUNT).map(|_| AtomicU64::default()).collect(), labels: PhantomData }
     }
 }
 

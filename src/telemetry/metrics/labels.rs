@@ -158,6 +158,16 @@ label! {
 }
 
 label! {
+    /// Who is waited for.
+    Side: "side" {
+        /// The client, to take what is there for it.
+        Client => "client",
+        /// The server, to do so.
+        Server => "server",
+    }
+}
+
+label! {
     /// What a message is. A batch is one.
     MessageKind: "kind" {
         /// A method with an id.

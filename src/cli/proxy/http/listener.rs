@@ -6,7 +6,10 @@
 use std::net::SocketAddr;
 
 use shadowcat::{
-    link::endpoint::{LEGACY_PATHS, MCP, OPEN_PATHS},
+    link::{
+        endpoint::{LEGACY_PATHS, MCP, OPEN_PATHS},
+        waits::SlowConsumer,
+    },
     resources::Resources,
     transport::{
         http::{
@@ -46,7 +49,7 @@ pub(super) enum Scheme {
 
 impl Plan {
     pub(super) fn new(args: &ProxyArgs, resources: Resources) -> Result<Self, Failure> {
-        let ProxyArgs { listen: args, drain_timeout: drain, observe, .. } = args;
+        let ProxyArgs { listen: args, drain_timeout: drain, observe, waits, .. } = args;
         let (address, place) = match &args.listen {
             Some(ListenAddr::Http(address)) => (Address::Tcp(*address), Place::of(address.ip())),
             Some(ListenAddr::HttpUnix(path)) => (Address::Unix(path.clone()), Place::UnixSocket),
@@ -61,7 +64,8 @@ impl Plan {
         config.tls = identity(args, place)?;
         config.header_timeout = args.header_timeout.unwrap_or(config.header_timeout);
         config.body_timeout = args.body_timeout.unwrap_or(config.body_timeout);
-        config.write_timeout = args.write_timeout.unwrap_or(config.write_timeout);
+        let slow = waits.slow_consumer.and_then(SlowConsumer::limit);
+        config.write_timeout = args.write_timeout.or(slow).unwrap_or(config.write_timeout);
         config.idle_timeout = args.idle_timeout.unwrap_or(config.idle_timeout);
         config.max_connections = args.max_connections.unwrap_or(config.max_connections);
         config.drain_timeout = drain.unwrap_or(config.drain_timeout);

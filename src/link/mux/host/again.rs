@@ -16,13 +16,12 @@ use super::{Chair, Host, now};
 use crate::{
     link::{
         chance,
-        counting::count_error,
         mux::{order::Order, running::Running},
         nursery::{Born, Nursery},
         parting,
     },
     session::{
-        Reason, StreamKey,
+        Reason,
         restart::{Crashes, Restart},
         shared::Leaving,
     },
@@ -93,9 +92,7 @@ impl Host {
         let was_away = self.book.is_away();
         let Some(again) = self.again.as_mut().filter(|again| !again.is_told) else { return };
         again.is_told = true;
-        for _ in 0..self.book.crash(reason, &mut self.effects) {
-            count_error(self.meter.metrics(), reason, StreamKey::UPSTREAM);
-        }
+        self.book.crash(reason, &mut self.effects);
         if was_away {
             self.refuse_waiting(reason);
         }
@@ -126,7 +123,9 @@ impl Host {
             // Without anybody to serve there is no hurry.
             is_wanted |= self.waiting_due().is_some() || self.book.is_attended();
             let room = self.lanes.room();
-            let due = [self.lanes.due(), self.book.due(), self.waiting_due()].into_iter().flatten().min();
+            self.lanes.note_stall(now);
+            let lanes = [self.lanes.due(), self.lanes.patience_due()];
+            let due = lanes.into_iter().chain([self.book.due(), self.waiting_due()]).flatten().min();
             if let Some(due) = due.map(Into::into).filter(|&due| due != alarm.deadline()) {
                 alarm.as_mut().reset(due);
             }
@@ -140,11 +139,12 @@ impl Host {
                     self.book.retire(&mut self.effects);
                 }
                 () = &mut alarm, if due.is_some() => {
+                    self.cut_slow(now());
                     self.look_around(false, now());
                     self.give_up_waiting(now());
                 }
                 departed = self.lanes.departed() => self.leave(departed, Leaving::ClientGone),
-                () = room, if self.lanes.is_stalled() => self.lanes.unstall(),
+                () = room, if self.lanes.is_stalled() => self.lanes.unstall(now()),
                 order = self.orders.recv(), if !self.is_crowded() => match order {
                     Some(order) => self.handle_order(order),
                     None => self.book.retire(&mut self.effects),
