@@ -93,8 +93,8 @@ impl Direct {
     }
 
     /// Sends one request, in origin form and with its `Host`, to `origin` and waits for the answer's head. A
-    /// connection that turns out to be closed before anything of the request was written is no failure: the
-    /// request goes over another.
+    /// connection from the pool that turns out to be closed before anything of the request was written is no failure:
+    /// the request goes over another. With a new one it is: a server that accepts and closes would be called for ever.
     ///
     /// # Cancel safety
     ///
@@ -105,9 +105,10 @@ impl Direct {
         mut request: http::Request<Body>,
     ) -> Result<http::Response<Incoming>, Failure> {
         loop {
-            let wire = match self.pool.take() {
-                Some(wire) => wire,
-                None => self.connect(origin).await?,
+            let (wire, is_new) = match self.pool.take() {
+                Some(wire) => (wire, false),
+                // Boxed: most exchanges find a connection, and none has to keep room for what connecting takes.
+                None => (Box::pin(self.connect(origin)).await?, true),
             };
             let mut driven = Driven { wire, pool: Arc::clone(&self.pool) };
             let mut sending = pin!(driven.wire.sender.try_send_request(request));
@@ -120,8 +121,8 @@ impl Direct {
             match answer.await {
                 Ok(answer) => return Ok(answer),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(Failure::Broken(error.into_error())),
+                    Some(unsent) if !is_new => request = unsent,
+                    _ => return Err(Failure::Broken(error.into_error())),
                 },
             }
         }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use tokio::io::AsyncReadExt as _;
 
 use super::{super::Config, *};
-use crate::transport::http::Client;
+use crate::transport::http::{Client, SendError};
 
 /// A server of another thread, which does what it is told with each connection.
 fn server(serve: impl FnOnce(TcpListener) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
@@ -96,6 +96,28 @@ async fn request_whose_connection_was_closed_before_it_goes_over_another() {
     let mut go = tokio::net::TcpStream::connect(marked).await.unwrap();
     assert_eq!(go.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(get(&client).await, "2");
+    server.join().unwrap();
+}
+
+#[tokio::test]
+async fn connection_that_was_just_made_and_is_closed_is_not_tried_again() {
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    let (address, server) = server(move |listener| {
+        drop(accepted(&listener));
+        closed.send(()).unwrap();
+        // Whoever comes next would be answered.
+        let mut next = accepted(&listener);
+        let mut first_line = String::new();
+        next.read_line(&mut first_line).unwrap();
+        assert_eq!(first_line, "", "the request went over another connection");
+    });
+    let client = client(address, MINUTE);
+    let mut request = http::Request::new(Body::empty());
+    *request.uri_mut() = client.url().clone();
+    // The runtime's only thread waits for the end of the connection before it learns that there is one.
+    let (answer, ()) = tokio::join!(client.send(request), async { is_closed.recv().unwrap() });
+    assert!(matches!(answer, Err(SendError::Broken { .. })), "{answer:?}");
+    drop(TcpStream::connect(address).unwrap());
     server.join().unwrap();
 }
 
