@@ -19,6 +19,7 @@ mod two_endpoints;
 mod watched;
 
 use std::{
+    borrow::Cow,
     fmt,
     pin::pin,
     time::{Duration, Instant},
@@ -144,9 +145,9 @@ impl Relay {
     /// # Cancel safety
     ///
     /// Dropping the future closes the upstream's exchange.
-    pub async fn exchange(&self, request: Request) -> Response {
+    pub fn exchange(&self, request: Request) -> impl Future<Output = Response> + Send {
         let url = self.asked_url(&request);
-        self.pass(request, url, Place::Endpoint).await
+        self.pass(request, url, Place::Endpoint)
     }
 
     /// Passes on the event stream of HTTP+SSE. Its first event tells clients to post to `messages`, a path of ours.
@@ -161,7 +162,7 @@ impl Relay {
             return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "GET" }));
         }
         let base = self.asked_url(&request);
-        let mut answer = self.pass(request, base.clone(), Place::Endpoint).await;
+        let mut answer = self.pass(request, Cow::Borrowed(&*base), Place::Endpoint).await;
         if !headers::media_type(answer.headers()).eq_ignore_ascii_case("text/event-stream") {
             return Some(answer);
         }
@@ -172,6 +173,7 @@ impl Relay {
             );
         }
         answer.headers_mut().remove(header::CONTENT_LENGTH);
+        let base = base.into_owned();
         Some(answer.map(|body| Body::boxed(Named::new(body, references, messages, base, self.options.limits))))
     }
 
@@ -187,7 +189,7 @@ impl Relay {
             return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "POST" }));
         }
         match references.target(request.uri().query().unwrap_or_default()) {
-            Some(target) => Some(self.pass(request, self.client.at(target), Place::Endpoint).await),
+            Some(target) => Some(self.pass(request, Cow::Owned(self.client.at(target)), Place::Endpoint).await),
             None => Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::SessionNotFound)),
         }
     }
@@ -199,13 +201,14 @@ impl Relay {
     /// As [`exchange`](Self::exchange).
     pub async fn well_known(&self, request: Request) -> Response {
         let Some(path) = request.uri().path_and_query().cloned() else {
-            return self.pass(request, self.client.url().clone(), Place::Elsewhere).await;
+            return self.pass(request, Cow::Borrowed(self.client.url()), Place::Elsewhere).await;
         };
         let is_metadata = request.method() == Method::GET && public::is_resource_metadata(path.path());
         let Some(names) = self.names() else {
-            return self.pass(request, self.client.at(path), Place::Elsewhere).await;
+            return self.pass(request, Cow::Owned(self.client.at(path)), Place::Elsewhere).await;
         };
-        let answer = self.pass(request, self.client.at(names.asked(&path)), Place::Elsewhere).await;
+        let asked = self.client.at(names.asked(&path));
+        let answer = self.pass(request, Cow::Owned(asked), Place::Elsewhere).await;
         if is_metadata && answer.status().is_success() { renamed(names, answer).await } else { answer }
     }
 
@@ -218,13 +221,19 @@ impl Relay {
         self.client.reachable().await
     }
 
-    async fn pass(&self, request: Request, url: Uri, place: Place) -> Response {
+    /// Not `async`, as each layer of that would keep the request once more.
+    fn pass<'a>(
+        &'a self,
+        request: Request,
+        url: Cow<'a, Uri>,
+        place: Place,
+    ) -> impl Future<Output = Response> + Send + 'a {
         let traced = Traced::by_headers(request.headers());
         let span = traced.span().clone();
-        self.pass_traced(request, url, (place, traced)).instrument(span).await
+        self.pass_traced(request, url, (place, traced)).instrument(span)
     }
 
-    async fn pass_traced(&self, request: Request, url: Uri, (place, traced): (Place, Traced)) -> Response {
+    async fn pass_traced(&self, request: Request, url: Cow<'_, Uri>, (place, traced): (Place, Traced)) -> Response {
         let begun = now();
         let budget = &self.options.resources.budget;
         let Some(room) = budget.try_admit(EXCHANGE_LEN, 0) else {
@@ -243,14 +252,15 @@ impl Relay {
         };
         let mut request = http::Request::new(body);
         *request.method_mut() = parts.method;
-        *request.uri_mut() = url;
         *request.headers_mut() = parts.headers;
         headers::clean_request(request.headers_mut());
-        let url = request.uri().clone();
         let sent = now();
-        let answer = match select(pin!(self.sent(request, refused)), pin!(patience.overdue())).await {
+        let answer = match select(pin!(self.sent(&url, request, refused)), pin!(patience.overdue())).await {
             Either::Left((answer, _)) => answer,
-            Either::Right((after, _)) => Err(Unsent::Failed(SendError::Timeout { url, waited: Waited::Answer, after })),
+            Either::Right((after, _)) => {
+                let url = Uri::clone(&url);
+                Err(Unsent::Failed(SendError::Timeout { url, waited: Waited::Answer, after }))
+            }
         };
         match answer {
             Ok(answer) if is_message => {
@@ -268,10 +278,11 @@ impl Relay {
     /// Sends a request, unless it is refused on its way.
     async fn sent(
         &self,
+        url: &Uri,
         request: http::Request<Body>,
         refused: oneshot::Receiver<Reason>,
     ) -> Result<http::Response<Incoming>, Unsent> {
-        let sending = pin!(self.client.send(request));
+        let sending = pin!(self.client.send_to(url, request));
         let answer = match select(sending, refused).await {
             // What was refused breaks off; why is the better answer.
             Either::Left((Err(error), mut refused)) => match refused.try_recv() {
@@ -421,15 +432,15 @@ impl Relay {
     }
 
     /// The endpoint, with the request's query behind its own.
-    fn asked_url(&self, request: &Request) -> Uri {
+    fn asked_url(&self, request: &Request) -> Cow<'_, Uri> {
         let url = self.client.url();
-        let Some(query) = request.uri().query() else { return url.clone() };
+        let Some(query) = request.uri().query() else { return Cow::Borrowed(url) };
         let path = match url.query() {
             Some(own) => format!("{}?{own}&{query}", url.path()),
             None => format!("{}?{query}", url.path()),
         };
         // Both parts come out of URIs.
-        PathAndQuery::try_from(path).map_or_else(|_| url.clone(), |path| self.client.at(path))
+        PathAndQuery::try_from(path).map_or(Cow::Borrowed(url), |path| Cow::Owned(self.client.at(path)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use shadowcat_codecs::{
     Limits,
@@ -309,10 +309,8 @@ pub(super) fn count(metrics: &Metrics, kind: MessageKind, len: u64) {
 /// What [`mirror::check`] and [`Facts`] read of a request's headers.
 fn mirrored(headers: &HeaderMap) -> HeaderMap {
     let mut mirrored = HeaderMap::new();
-    for name in [mirror::MCP_PROTOCOL_VERSION, mirror::MCP_METHOD, mirror::MCP_NAME, mirror::MCP_SESSION_ID] {
-        for value in headers.get_all(&name) {
-            mirrored.append(name.clone(), value.clone());
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| MIRRORED.contains(name)) {
+        mirrored.append(name, value.clone());
     }
     mirrored
 }
@@ -336,6 +334,9 @@ fn warn(reason: &Reason, len: usize) {
         tracing::warn!(%reason, code, len, "a request that this proxy would not have sent; passed on");
     }
 }
+
+const MIRRORED: [HeaderName; 4] =
+    [mirror::MCP_PROTOCOL_VERSION, mirror::MCP_METHOD, mirror::MCP_NAME, mirror::MCP_SESSION_ID];
 
 /// How much of a body is kept for the check of its mirrored members, by counted reference.
 pub(super) const MAX_HEAD_LEN: usize = 64 << 10;

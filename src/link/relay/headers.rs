@@ -7,19 +7,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Takes out of a request what the upstream is not to see.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
-    drop_connection_headers(headers);
-    // An encoded answer could not be looked into (rule E14).
-    headers.remove(header::ACCEPT_ENCODING);
-    // Our own listener has told the client to go on; the body is sent as it comes.
-    headers.remove(header::EXPECT);
-    // For the proxy asked, and that is we.
-    headers.remove(header::PROXY_AUTHORIZATION);
+    drop_connection_headers(headers, |name| {
+        // An encoded answer could not be looked into (rule E14). Our own listener has told the client to go on;
+        // the body is sent as it comes. The last is for the proxy asked, and that is we.
+        matches!(name, "accept-encoding" | "expect" | "proxy-authorization")
+    });
 }
 
 /// Takes out of an answer what belongs to the upstream's connection.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
-    drop_connection_headers(headers);
-    headers.remove(header::PROXY_AUTHENTICATE);
+    drop_connection_headers(headers, |name| name == "proxy-authenticate");
 }
 
 /// The media type, without parameters (rule E16).
@@ -35,35 +32,32 @@ pub(super) fn content_encoding(headers: &HeaderMap) -> Option<&str> {
     (!value.is_empty() && !value.eq_ignore_ascii_case("identity")).then_some(value)
 }
 
-/// Removes what belongs to one connection only (RFC 9110, 7.6.1).
-fn drop_connection_headers(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
+/// Removes what belongs to one connection only (RFC 9110, 7.6.1), and what is dropped beside. One pass over the names
+/// that are there: each look-up of one that is not would cost a hash.
+fn drop_connection_headers(headers: &mut HeaderMap, is_dropped: impl Fn(&str) -> bool) {
+    let mut dropped: Vec<HeaderName> =
+        headers.keys().filter(|name| is_of_connection(name.as_str()) || is_dropped(name.as_str())).cloned().collect();
+    if dropped.contains(&header::CONNECTION) {
+        let named = headers
             .get_all(header::CONNECTION)
             .iter()
             .filter_map(|value: &HeaderValue| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|name| name.trim().parse().ok())
-            .filter(|name| !KEPT.contains(name))
-            .collect();
-        for name in &named {
-            headers.remove(name);
-        }
+            .filter(|name| !KEPT.contains(name));
+        dropped.extend(named);
     }
-    for name in &CONNECTION_HEADERS {
+    for name in &dropped {
         headers.remove(name);
     }
 }
 
-const CONNECTION_HEADERS: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+fn is_of_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+    )
+}
 
 /// What nobody can have taken out by naming it in `Connection`: how long a body is, and who asks.
 const KEPT: [HeaderName; 4] = [header::AUTHORIZATION, header::CONTENT_LENGTH, header::CONTENT_TYPE, header::HOST];

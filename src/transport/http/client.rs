@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Uri, header,
+    uri::{Authority, PathAndQuery},
+};
 use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
@@ -218,34 +221,49 @@ impl Client {
     /// As [`send`](Self::send).
     pub async fn send_within(
         &self,
-        mut request: http::Request<Body>,
+        request: http::Request<Body>,
         limit: Option<Duration>,
     ) -> Result<http::Response<Incoming>, SendError> {
         let url = request.uri().clone();
+        let answer = self.send_to(&url, request);
+        match limit {
+            None => answer.await,
+            Some(after) => {
+                let late = || SendError::Timeout { url: url.clone(), waited: Waited::Answer, after };
+                tokio::time::timeout(after, answer).await.unwrap_or_else(|_| Err(late()))
+            }
+        }
+    }
+
+    /// As [`send`](Self::send), to `url` whatever the request's own is.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the request is not sent again.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub(crate) async fn send_to(
+        &self,
+        url: &Uri,
+        mut request: http::Request<Body>,
+    ) -> Result<http::Response<Incoming>, SendError> {
+        let is_ours = is_same_origin(url, self.url());
         let headers = request.headers_mut();
-        headers.remove(header::HOST);
-        let is_ours = is_same_origin(&url, self.url());
         if is_ours {
             for (name, value) in &self.shared.headers {
                 headers.insert(name, value.clone());
             }
         }
-        if let Some(authorization) = self.connector.proxy_authorization(&url) {
+        if let Some(authorization) = self.connector.proxy_authorization(url) {
             headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
         }
-        let answer = async {
-            if is_ours && self.connector.is_plain(&url) {
-                self.sent(&url, request).await
-            } else {
-                self.sent_pooled(&url, request).await
-            }
-        };
-        let answer = match limit {
-            None => answer.await,
-            Some(after) => match tokio::time::timeout(after, answer).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(SendError::Timeout { url, waited: Waited::Answer, after }),
-            },
+        let answer = if is_ours && self.connector.is_plain(url) {
+            self.sent(url, request).await
+        } else {
+            // Boxed: or every exchange would have room for what this takes.
+            Box::pin(self.sent_pooled(url, request)).await
         }?;
         self.shared.note_answer();
         Ok(answer)
@@ -266,8 +284,11 @@ impl Client {
     async fn sent_pooled(
         &self,
         url: &Uri,
-        request: http::Request<Body>,
+        mut request: http::Request<Body>,
     ) -> Result<http::Response<Incoming>, SendError> {
+        // It writes one from the URI.
+        request.headers_mut().remove(header::HOST);
+        *request.uri_mut() = url.clone();
         match self.pooled.request(request).await {
             Ok(answer) => Ok(answer.map(Incoming::from)),
             Err(error) if error.is_connect() => Err(unconnected(url.clone(), error.into())),
@@ -346,7 +367,9 @@ impl Waited {
 /// Whether both are of one scheme, host and port.
 #[must_use]
 pub fn is_same_origin(one: &Uri, other: &Uri) -> bool {
-    if one.authority() == other.authority() {
+    let is_one_text = |(one, other): (&Authority, &Authority)| std::ptr::eq(one.as_str(), other.as_str());
+    // A clone, most of the time.
+    if one.authority().zip(other.authority()).is_some_and(is_one_text) || one.authority() == other.authority() {
         return one.scheme() == other.scheme();
     }
     let port = |url: &Uri| url.port_u16().or_else(|| default_port(url));

@@ -3,7 +3,10 @@
 //! Compared in lower case, without a root's dot, addresses by value. Anything that is not plainly a host or
 //! an origin is neither.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 use http::uri::{Authority, Scheme, Uri};
 
@@ -50,6 +53,25 @@ pub(super) struct Origin {
 
 impl HostName {
     pub(super) fn parse(typed: &[u8]) -> Option<Self> {
+        Self::of_v4(typed).or_else(|| Self::of_authority(typed))
+    }
+
+    /// `ADDRESS` or `ADDRESS:PORT` of IPv4, which most requests name: without taking it apart as an authority first.
+    fn of_v4(typed: &[u8]) -> Option<Self> {
+        let typed = std::str::from_utf8(typed).ok()?;
+        let (address, port) = match typed.split_once(':') {
+            // A number may have a sign, and a port may not.
+            Some((address, port)) if port.starts_with(|first: char| first.is_ascii_digit()) => {
+                (address, Some(port.parse().ok()?))
+            }
+            Some(_) => return None,
+            None => (typed, None),
+        };
+        let address: Ipv4Addr = address.parse().ok()?;
+        Some(Self { name: Name::Address(address.into()), port })
+    }
+
+    fn of_authority(typed: &[u8]) -> Option<Self> {
         let authority = Authority::try_from(typed).ok()?;
         if authority.as_str().contains('@') {
             return None;
@@ -153,5 +175,29 @@ impl FromStr for AllowedOrigin {
             _ => authority.as_str(),
         };
         Ok(Self(Allowed::This(format!("{scheme}://{authority}").to_ascii_lowercase())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_way_of_an_address_says_what_the_long_way_says_or_nothing() {
+        let is_short = |typed: &str| {
+            let short = HostName::of_v4(typed.as_bytes());
+            assert!(short.is_none() || short == HostName::of_authority(typed.as_bytes()), "{typed}");
+            short.is_some()
+        };
+        for typed in ["127.0.0.1", "127.0.0.1:8080", "127.0.0.1:0080"] {
+            assert!(is_short(typed), "{typed}");
+        }
+        for port in ["", "+80", "-1", "65536", "80:80", "80x", "]"] {
+            assert!(!is_short(&format!("127.0.0.1:{port}")), "{port}");
+        }
+        for typed in ["", "127.1", "0127.0.0.1", "127.0.0.1.", " 127.0.0.1", "a@127.0.0.1", "[::1]:80", "localhost:80"]
+        {
+            assert!(!is_short(typed), "{typed}");
+        }
     }
 }
