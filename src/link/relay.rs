@@ -13,23 +13,17 @@
 mod answered;
 mod asked;
 mod headers;
+mod options;
 mod patience;
 mod public;
 mod two_endpoints;
 mod watched;
 
-use std::{
-    borrow::Cow,
-    fmt,
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, pin::pin, time::Instant};
 
 use futures::future::{Either, select};
-use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, Method, Uri, header, uri::PathAndQuery};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Limited};
-use shadowcat_codecs::Limits;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -42,7 +36,7 @@ use crate::{
     budget::{Allowance, Charge},
     clock,
     resources::Resources,
-    session::{Reason, Reply, ResponseTimeouts, StreamKey},
+    session::{Reason, Reply, StreamKey},
     telemetry::{
         metrics::{
             Metrics,
@@ -58,9 +52,9 @@ use crate::{
 };
 use answered::{Answered, Seen};
 use asked::Asked;
+pub use options::{HeaderCheck, Options};
 use patience::Patience;
-use public::Names;
-use two_endpoints::{Named, References};
+use two_endpoints::References;
 
 /// A relay to one upstream.
 #[derive(Debug)]
@@ -78,43 +72,6 @@ enum Place {
     Endpoint,
     /// Anything else of the upstream's, which is not looked at.
     Elsewhere,
-}
-
-/// How a relay treats what passes.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Options {
-    /// What a message may be, in both directions.
-    pub limits: Limits,
-    /// What is done about a request that contradicts itself.
-    pub header_check: HeaderCheck,
-    /// How clients name us, if they log in with OAuth.
-    pub public_url: Option<Uri>,
-    /// Whether answers do not say in `Server-Timing` how long they took in here, and at the server.
-    pub no_server_timing: bool,
-    /// What it shares with the process.
-    pub resources: Resources,
-    /// How long the upstream may take to begin an answer, and then to go on with it: every byte of it, a comment
-    /// too, begins the time anew. Then the client gets a 504, or sees the answer break off.
-    pub response: ResponseTimeouts,
-    /// How long the upstream may take to begin a stream that is asked for with GET. For ever if `None`.
-    pub sse_connect: Option<Duration>,
-    /// How long an event stream may bring no byte, comments included. For ever if `None`.
-    pub sse_read: Option<Duration>,
-}
-
-/// What is done about a request whose mirrored headers do not say what its body says, or that is no JSON, or that
-/// holds a routing key twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::exhaustive_enums, reason = "a link must say what it does in each")]
-pub enum HeaderCheck {
-    /// Answered with an error; the upstream never has the whole message.
-    Strict,
-    /// Logged; the upstream decides.
-    #[default]
-    Warn,
-    /// Not looked at.
-    Off,
 }
 
 impl Relay {
@@ -148,68 +105,6 @@ impl Relay {
     pub fn exchange(&self, request: Request) -> impl Future<Output = Response> + Send {
         let url = self.asked_url(&request);
         self.pass(request, url, Place::Endpoint)
-    }
-
-    /// Passes on the event stream of HTTP+SSE. Its first event tells clients to post to `messages`, a path of ours.
-    /// `None` without [`with_two_endpoints`](Self::with_two_endpoints).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`exchange`](Self::exchange); dropping the answer's body closes the upstream's stream (rule L4).
-    pub async fn legacy_events(&self, request: Request, messages: &str) -> Option<Response> {
-        let references = self.references.clone()?;
-        if request.method() != Method::GET {
-            return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "GET" }));
-        }
-        let base = self.asked_url(&request);
-        let mut answer = self.pass(request, Cow::Borrowed(&*base), Place::Endpoint).await;
-        if !headers::media_type(answer.headers()).eq_ignore_ascii_case("text/event-stream") {
-            return Some(answer);
-        }
-        if let Some(coding) = headers::content_encoding(answer.headers()) {
-            let what = format!("its stream is encoded ({coding}), so its endpoint cannot be read");
-            return Some(
-                self.refusal(StreamKey::UPSTREAM, &Reason::UpstreamStatus { status: answer.status().as_u16(), what }),
-            );
-        }
-        answer.headers_mut().remove(header::CONTENT_LENGTH);
-        let base = base.into_owned();
-        Some(answer.map(|body| Body::boxed(Named::new(body, references, messages, base, self.options.limits))))
-    }
-
-    /// Passes a message of HTTP+SSE on to the place that the stream named. `None` without
-    /// [`with_two_endpoints`](Self::with_two_endpoints).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`exchange`](Self::exchange).
-    pub async fn legacy_message(&self, request: Request) -> Option<Response> {
-        let references = self.references.as_ref()?;
-        if request.method() != Method::POST {
-            return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "POST" }));
-        }
-        match references.target(request.uri().query().unwrap_or_default()) {
-            Some(target) => Some(self.pass(request, Cow::Owned(self.client.at(target)), Place::Endpoint).await),
-            None => Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::SessionNotFound)),
-        }
-    }
-
-    /// Passes a request for `/.well-known/…` on to the upstream's origin.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`exchange`](Self::exchange).
-    pub async fn well_known(&self, request: Request) -> Response {
-        let Some(path) = request.uri().path_and_query().cloned() else {
-            return self.pass(request, Cow::Borrowed(self.client.url()), Place::Elsewhere).await;
-        };
-        let is_metadata = request.method() == Method::GET && public::is_resource_metadata(path.path());
-        let Some(names) = self.names() else {
-            return self.pass(request, Cow::Owned(self.client.at(path)), Place::Elsewhere).await;
-        };
-        let asked = self.client.at(names.asked(&path));
-        let answer = self.pass(request, Cow::Owned(asked), Place::Elsewhere).await;
-        if is_metadata && answer.status().is_success() { renamed(names, answer).await } else { answer }
     }
 
     /// Whether the upstream can be reached, for a readiness probe. Sends no message.
@@ -426,11 +321,6 @@ impl Relay {
         tracing::warn!(status, to = path, is_other_origin = is_other, "the server redirects; give its new URL instead");
     }
 
-    fn names(&self) -> Option<Names<'_>> {
-        let public = self.options.public_url.as_ref()?;
-        Some(Names { public, upstream: self.client.url() })
-    }
-
     /// The endpoint, with the request's query behind its own.
     fn asked_url(&self, request: &Request) -> Cow<'_, Uri> {
         let url = self.client.url();
@@ -442,25 +332,6 @@ impl Relay {
         // Both parts come out of URIs.
         PathAndQuery::try_from(path).map_or(Cow::Borrowed(url), |path| Cow::Owned(self.client.at(path)))
     }
-}
-
-/// A document of metadata that names us, if it named the upstream.
-async fn renamed(names: Names<'_>, answer: Response) -> Response {
-    if headers::content_encoding(answer.headers()).is_some() {
-        return answer;
-    }
-    let (mut parts, body) = answer.into_parts();
-    let document = match Limited::new(body, public::MAX_DOCUMENT_LEN).collect().await {
-        Ok(document) => document.to_bytes(),
-        Err(error) => {
-            tracing::warn!(%error, limit = public::MAX_DOCUMENT_LEN, "the server's metadata cannot be read");
-            let what = format!("its metadata cannot be read: {error}");
-            return refusal(&Reason::UpstreamStatus { status: parts.status.as_u16(), what });
-        }
-    };
-    let document = names.document(&document).unwrap_or(document);
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
-    Response::from_parts(parts, Body::from(document))
 }
 
 /// Why a request has no answer.
@@ -481,13 +352,3 @@ fn refusal(reason: &Reason) -> Response {
 
 /// What an exchange holds whatever passes: what is gathered into one piece, and an event that is looked at.
 const EXCHANGE_LEN: usize = answered::MAX_GATHERED + (4 << 10);
-
-impl fmt::Display for HeaderCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Strict => "strict",
-            Self::Warn => "warn",
-            Self::Off => "off",
-        })
-    }
-}

@@ -9,21 +9,72 @@
 //! What this cannot do: a token is then asked for *our* name. An upstream that accepts only tokens for its own
 //! (rule S7) must be told of ours; no relay can do that for it.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue, Uri, header,
+    HeaderMap, HeaderValue, Method, Uri, header,
     uri::{PathAndQuery, Scheme},
 };
+use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::transport::http::client::is_same_origin;
+use super::{Place, Relay, headers, refusal};
+use crate::{
+    session::Reason,
+    transport::http::{Body, Request, Response, client::is_same_origin},
+};
 
 /// Our name and the upstream's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names<'a> {
     pub(super) public: &'a Uri,
     pub(super) upstream: &'a Uri,
+}
+
+impl Relay {
+    /// Passes a request for `/.well-known/…` on to the upstream's origin.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Self::exchange).
+    pub async fn well_known(&self, request: Request) -> Response {
+        let Some(path) = request.uri().path_and_query().cloned() else {
+            return self.pass(request, Cow::Borrowed(self.client.url()), Place::Elsewhere).await;
+        };
+        let is_metadata = request.method() == Method::GET && is_resource_metadata(path.path());
+        let Some(names) = self.names() else {
+            return self.pass(request, Cow::Owned(self.client.at(path)), Place::Elsewhere).await;
+        };
+        let asked = self.client.at(names.asked(&path));
+        let answer = self.pass(request, Cow::Owned(asked), Place::Elsewhere).await;
+        if is_metadata && answer.status().is_success() { renamed(names, answer).await } else { answer }
+    }
+
+    pub(super) fn names(&self) -> Option<Names<'_>> {
+        let public = self.options.public_url.as_ref()?;
+        Some(Names { public, upstream: self.client.url() })
+    }
+}
+
+/// A document of metadata that names us, if it named the upstream.
+async fn renamed(names: Names<'_>, answer: Response) -> Response {
+    if headers::content_encoding(answer.headers()).is_some() {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    let document = match Limited::new(body, MAX_DOCUMENT_LEN).collect().await {
+        Ok(document) => document.to_bytes(),
+        Err(error) => {
+            tracing::warn!(%error, limit = MAX_DOCUMENT_LEN, "the server's metadata cannot be read");
+            let what = format!("its metadata cannot be read: {error}");
+            return refusal(&Reason::UpstreamStatus { status: parts.status.as_u16(), what });
+        }
+    };
+    let document = names.document(&document).unwrap_or(document);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
+    Response::from_parts(parts, Body::from(document))
 }
 
 impl Names<'_> {
@@ -104,7 +155,7 @@ impl Names<'_> {
 }
 
 /// Whether a path is that of a document [`Names::document`] is about.
-pub(super) fn is_resource_metadata(path: &str) -> bool {
+fn is_resource_metadata(path: &str) -> bool {
     path.strip_prefix(RESOURCE_METADATA).is_some_and(|of| of.is_empty() || of.starts_with('/'))
 }
 
@@ -114,7 +165,7 @@ fn trimmed(path: &str) -> &str {
 }
 
 /// Longest document that is read to have its name changed. Real ones have some hundred bytes.
-pub(super) const MAX_DOCUMENT_LEN: usize = 64 << 10;
+const MAX_DOCUMENT_LEN: usize = 64 << 10;
 
 /// RFC 9728, 3.
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";

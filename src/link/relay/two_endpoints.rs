@@ -6,6 +6,7 @@
 //! upstream named, and no others. The key lives as long as the relay, as do the streams.
 
 use std::{
+    borrow::Cow,
     fmt,
     ops::Range,
     pin::Pin,
@@ -14,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
-use http::{Uri, uri::PathAndQuery};
+use http::{Method, Uri, header, uri::PathAndQuery};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use ring::hmac;
 use shadowcat_codecs::{
@@ -22,10 +23,57 @@ use shadowcat_codecs::{
     sse::{EventTable, SseDecoder},
 };
 
+use super::{Place, Relay, headers};
 use crate::{
-    session::dialed::locate::locate,
-    transport::http::{Body, BodyError},
+    session::{Reason, StreamKey, dialed::locate::locate},
+    transport::http::{Body, BodyError, Request, Response},
 };
+
+impl Relay {
+    /// Passes on the event stream of HTTP+SSE. Its first event tells clients to post to `messages`, a path of ours.
+    /// `None` without [`with_two_endpoints`](Self::with_two_endpoints).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Self::exchange); dropping the answer's body closes the upstream's stream (rule L4).
+    pub async fn legacy_events(&self, request: Request, messages: &str) -> Option<Response> {
+        let references = self.references.clone()?;
+        if request.method() != Method::GET {
+            return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "GET" }));
+        }
+        let base = self.asked_url(&request);
+        let mut answer = self.pass(request, Cow::Borrowed(&*base), Place::Endpoint).await;
+        if !headers::media_type(answer.headers()).eq_ignore_ascii_case("text/event-stream") {
+            return Some(answer);
+        }
+        if let Some(coding) = headers::content_encoding(answer.headers()) {
+            let what = format!("its stream is encoded ({coding}), so its endpoint cannot be read");
+            return Some(
+                self.refusal(StreamKey::UPSTREAM, &Reason::UpstreamStatus { status: answer.status().as_u16(), what }),
+            );
+        }
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+        let base = base.into_owned();
+        Some(answer.map(|body| Body::boxed(Named::new(body, references, messages, base, self.options.limits))))
+    }
+
+    /// Passes a message of HTTP+SSE on to the place that the stream named. `None` without
+    /// [`with_two_endpoints`](Self::with_two_endpoints).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Self::exchange).
+    pub async fn legacy_message(&self, request: Request) -> Option<Response> {
+        let references = self.references.as_ref()?;
+        if request.method() != Method::POST {
+            return Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::MethodNotAllowed { allowed: "POST" }));
+        }
+        match references.target(request.uri().query().unwrap_or_default()) {
+            Some(target) => Some(self.pass(request, Cow::Owned(self.client.at(target)), Place::Endpoint).await),
+            None => Some(self.refusal(StreamKey::DOWNSTREAM, &Reason::SessionNotFound)),
+        }
+    }
+}
 
 /// Makes references to the upstream's places for POSTs, and reads them.
 #[derive(Clone)]

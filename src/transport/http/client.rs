@@ -5,12 +5,13 @@
 
 mod connect;
 mod direct;
+mod error;
+mod origin;
 mod probe;
 mod trust;
 
 use std::{
-    error::Error as StdError,
-    fmt, io,
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -19,10 +20,7 @@ use std::{
     time::Duration,
 };
 
-use http::{
-    HeaderMap, HeaderValue, Uri, header,
-    uri::{Authority, PathAndQuery},
-};
+use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
@@ -32,9 +30,13 @@ use tower_service::Service as _;
 
 use super::Body;
 use crate::{budget::Budget, clock};
-use connect::{Connector, NoRoom, TooSlow};
+use connect::Connector;
 pub use direct::Incoming;
 use direct::{Direct, Failure};
+use error::unconnected;
+pub use error::{SendError, Waited};
+use origin::host;
+pub use origin::is_same_origin;
 pub use probe::{Probe, Reached};
 
 /// What is needed to reach an upstream.
@@ -77,56 +79,6 @@ struct Shared {
     started: Instant,
     /// When the latest answer came, in milliseconds after `started`, plus one. 0: none has.
     answered: AtomicU64,
-}
-
-/// Why there is no answer. The upstream is to blame, or what is between us and it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// No connection came about; nothing was sent.
-    #[error("cannot connect to {}: {}", Named(url), Chain(&**source))]
-    Connect {
-        /// Where to.
-        url: Uri,
-        /// What the system or the TLS library says.
-        source: Box<dyn StdError + Send + Sync>,
-    },
-    /// There is no room for another connection; nothing was sent.
-    #[error("no room for a connection to {}: {source}", Named(url))]
-    NoRoom {
-        /// Where to.
-        url: Uri,
-        /// The numbers.
-        source: Box<dyn StdError + Send + Sync>,
-    },
-    /// It took longer than it may.
-    #[error("{} {} within {} ms", Named(url), waited.what(), after.as_millis())]
-    Timeout {
-        /// Where to.
-        url: Uri,
-        /// For what.
-        waited: Waited,
-        /// The limit.
-        after: Duration,
-    },
-    /// The exchange broke off before the answer's headers; the request may have been taken.
-    #[error("{} broke off before it answered: {}", Named(url), Chain(&**source))]
-    Broken {
-        /// Where to.
-        url: Uri,
-        /// What happened.
-        source: Box<dyn StdError + Send + Sync>,
-    },
-}
-
-/// What took too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is nothing else to wait for")]
-pub enum Waited {
-    /// A connection, name look-up and TLS included. Nothing was sent.
-    Connection,
-    /// The answer's headers. The request may have been taken.
-    Answer,
 }
 
 impl Config {
@@ -330,124 +282,6 @@ impl Shared {
     }
 }
 
-impl SendError {
-    /// Where the request was to go, without credentials and query.
-    #[must_use]
-    pub fn destination(&self) -> String {
-        let (Self::Connect { url, .. }
-        | Self::NoRoom { url, .. }
-        | Self::Timeout { url, .. }
-        | Self::Broken { url, .. }) = self;
-        Named(url).to_string()
-    }
-
-    /// What went wrong, without saying where.
-    #[must_use]
-    pub fn cause(&self) -> String {
-        match self {
-            Self::Connect { source, .. } => format!("cannot connect: {}", Chain(&**source)),
-            Self::NoRoom { source, .. } => source.to_string(),
-            Self::Timeout { waited, .. } => waited.what().to_owned(),
-            Self::Broken { source, .. } => format!("broke off before it answered: {}", Chain(&**source)),
-        }
-    }
-}
-
-impl Waited {
-    /// What did not happen.
-    #[must_use]
-    pub fn what(self) -> &'static str {
-        match self {
-            Self::Connection => "could not be connected to",
-            Self::Answer => "did not answer",
-        }
-    }
-}
-
-/// Whether both are of one scheme, host and port.
-#[must_use]
-pub fn is_same_origin(one: &Uri, other: &Uri) -> bool {
-    let is_one_text = |(one, other): (&Authority, &Authority)| std::ptr::eq(one.as_str(), other.as_str());
-    // A clone, most of the time.
-    if one.authority().zip(other.authority()).is_some_and(is_one_text) || one.authority() == other.authority() {
-        return one.scheme() == other.scheme();
-    }
-    let port = |url: &Uri| url.port_u16().or_else(|| default_port(url));
-    let host = |url: &Uri| url.host().map(str::to_ascii_lowercase);
-    one.scheme() == other.scheme() && host(one) == host(other) && port(one) == port(other)
-}
-
-/// What a request to the URL's origin says as `Host`: the default port is left out, and so is who asks.
-fn host(url: &Uri) -> HeaderValue {
-    let name = url.host().unwrap_or_default();
-    let host = match url.port_u16() {
-        Some(port) if Some(port) != default_port(url) => HeaderValue::try_from(format!("{name}:{port}")),
-        _ => HeaderValue::try_from(name),
-    };
-    // A host of a URI is made of what a header may hold.
-    host.unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-fn default_port(url: &Uri) -> Option<u16> {
-    match url.scheme_str() {
-        Some("http") => Some(80),
-        Some("https") => Some(443),
-        _ => None,
-    }
-}
-
-fn unconnected(url: Uri, source: Box<dyn StdError + Send + Sync>) -> SendError {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&*source);
-    while let Some(error) = cause {
-        if let Some(TooSlow(after)) = error.downcast_ref() {
-            return SendError::Timeout { url, waited: Waited::Connection, after: *after };
-        }
-        if error.is::<NoRoom>() {
-            let source = error.to_string().into();
-            return SendError::NoRoom { url, source };
-        }
-        cause = error.source();
-    }
-    SendError::Connect { url, source }
-}
-
-/// A URL for a log or an error: a query may hold what is secret.
-struct Named<'a>(&'a Uri);
-
-/// An error with its causes. What only says that there is a cause is left out.
-struct Chain<'a>(&'a (dyn StdError + 'static));
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.0.host().unwrap_or_default();
-        write!(f, "{}://{host}", self.0.scheme_str().unwrap_or_default())?;
-        if let Some(port) = self.0.port_u16() {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(self.0.path())
-    }
-}
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut error = self.0;
-        if let (Some(cause), true) = (error.source(), error.is::<legacy::Error>()) {
-            error = cause;
-        }
-        write!(f, "{error}")?;
-        let mut said = error.to_string();
-        while let Some(cause) = error.source() {
-            let what = cause.to_string();
-            if !said.contains(&what) {
-                write!(f, ": {what}")?;
-                said = what;
-            }
-            error = cause;
-        }
-        Ok(())
-    }
-}
-
 /// How long an answer shows that the upstream is there.
 const RECENT: Duration = Duration::from_secs(10);
 
@@ -465,16 +299,6 @@ const MAX_HEADER_LIST_LEN: u32 = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_origin_is_scheme_host_and_port() {
-        let same = |one: &str, other: &str| is_same_origin(&one.parse().unwrap(), &other.parse().unwrap());
-        assert!(same("https://A.example/mcp", "https://a.example:443/x"));
-        assert!(same("http://[::1]:8080/", "http://[::1]:8080/mcp"));
-        assert!(!same("https://a.example/", "http://a.example/"));
-        assert!(!same("https://a.example/", "https://a.example:8443/"));
-        assert!(!same("https://a.example/", "https://b.example/"));
-    }
 
     #[tokio::test]
     async fn an_upstream_that_is_not_there_is_named_with_the_cause_and_without_its_query() {

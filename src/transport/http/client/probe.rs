@@ -17,9 +17,10 @@ use super::{
     super::Body,
     Config, Incoming, SendError, Waited,
     connect::Connector,
-    default_port,
     direct::{Direct, Failure},
-    trust, unconnected,
+    error::unconnected,
+    origin::default_port,
+    trust,
 };
 use crate::clock;
 
