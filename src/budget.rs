@@ -36,7 +36,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -100,6 +100,8 @@ struct Areas {
     total: usize,
     /// Bytes that are charged, over all areas.
     held: AtomicUsize,
+    /// Beginnings of lines that moved to another block, and their bytes.
+    moves: [AtomicU64; 2],
     admitted: Area,
     common: Area,
     /// For messages to servers, and for those to clients.
@@ -160,6 +162,7 @@ impl Budget {
         let areas = Areas {
             total,
             held: AtomicUsize::new(0),
+            moves: Default::default(),
             admitted: Area::new(admitted),
             common: Area::new(rest - turns - admitted),
             turns: [turns / 2; 2].map(Area::new),
@@ -204,6 +207,22 @@ impl Budget {
     #[must_use]
     pub fn held(&self) -> usize {
         self.areas.held.load(Ordering::Relaxed)
+    }
+
+    /// How often the beginning of a line moved to another block, and the bytes of all of them.
+    #[must_use]
+    pub fn moves(&self) -> (u64, u64) {
+        let [count, len] = &self.areas.moves;
+        (count.load(Ordering::Relaxed), len.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the beginning of a line moved.
+    pub(crate) fn note_move(&self, len: usize) {
+        if len > 0 {
+            let [count, all] = &self.areas.moves;
+            count.fetch_add(1, Ordering::Relaxed);
+            all.fetch_add(len as u64, Ordering::Relaxed);
+        }
     }
 
     /// How long a message waits for room, and how long one may stand still that keeps others waiting.

@@ -2,7 +2,10 @@
 
 use crate::{
     budget::Budget,
-    telemetry::metrics::{Metrics, labels::PoolKind},
+    telemetry::metrics::{
+        Metrics,
+        labels::{CopyReason, PoolKind},
+    },
     verify::Verify,
 };
 
@@ -24,6 +27,9 @@ impl Resources {
     pub fn exposed(&self) -> String {
         self.metrics.buffer.set((), self.budget.held());
         self.metrics.buffer_limit.set((), self.budget.total());
+        let (moves, moved_len) = self.budget.moves();
+        self.metrics.copies.set((CopyReason::LineMove,), moves);
+        self.metrics.copied.set((CopyReason::LineMove,), moved_len);
         if let Some(pools) = self.budget.pools() {
             for (kind, pool) in [(PoolKind::Stdio, pools.stdio()), (PoolKind::Http, pools.http())] {
                 let counts = pool.counts();

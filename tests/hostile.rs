@@ -9,13 +9,20 @@
 
 #[path = "hostile/answers.rs"]
 mod answers;
+#[path = "hostile/bomb.rs"]
+mod bomb;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/client.rs"]
 mod client;
 #[path = "hostile/frames.rs"]
 mod frames;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/legacy.rs"]
+mod legacy;
 #[path = "hostile/lines.rs"]
 mod lines;
+#[path = "hostile/listening.rs"]
+mod listening;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/meter.rs"]
 mod meter;
@@ -43,6 +50,7 @@ use client::Request;
 use mux::{call, echoed};
 use stage::{OPTIONS, Stage};
 use support::{Launch, Session};
+use temp::TempDir;
 use upstream::{Asked, NEIGHBOUR, Upstream};
 
 /// A proxy for HTTP clients, in front of what `server` names.
@@ -92,6 +100,15 @@ fn hostile_http_2_clients() {
 }
 
 #[test]
+fn hostile_http_2_clients_of_a_command() {
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let (session, address) = listening(&[], &["--", &fixture]);
+    let mut stage = Stage::new(session, move || echo(address));
+    frames::against(&mut stage, address);
+    stage.end();
+}
+
+#[test]
 fn hostile_http_clients_of_a_url() {
     for check in ["warn", "strict"] {
         let upstream = Upstream::start(answer_rightly);
@@ -123,7 +140,11 @@ fn hostile_http_servers_of_a_client_that_speaks_lines() {
 
 /// A proxy for a client on stdin, in front of what `server` names, that has answered already.
 fn piped(server: &[&str]) -> Stage {
-    let mut session = Launch::new([&["proxy"], &OPTIONS[..], server].concat()).start();
+    answering(Launch::new([&["proxy"], &OPTIONS[..], server].concat()).start())
+}
+
+/// Where a client has been answered already.
+fn answering(mut session: Session) -> Stage {
     session.send(WARM_UP);
     assert!(session.stdout.line().starts_with(r#"{"jsonrpc":"2.0","id":1,"result""#));
     Stage::alone(session)
@@ -161,5 +182,50 @@ fn hostile_lines_of_a_child_for_http_clients() {
     let (session, address) = listening(&[], &["--", &fixture]);
     let mut stage = Stage::new(session, move || echo(address));
     lines::children_against_mux(&mut stage, address);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_client_for_a_socket() {
+    let here = TempDir::new().unwrap();
+    let mut stage = piped(&[&listening::server(&here.join("server"))]);
+    lines::clients_against(&mut stage, false);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_client_on_a_socket() {
+    let here = TempDir::new().unwrap();
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let mut stage = answering(listening::client(&here.join("lines"), &["--", &fixture]));
+    lines::clients_against(&mut stage, false);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_server_on_a_socket() {
+    let here = TempDir::new().unwrap();
+    let mut stage = piped(&[&listening::server(&here.join("server"))]);
+    lines::children_against_pipe(&mut stage);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_child_for_a_client_on_a_socket() {
+    let here = TempDir::new().unwrap();
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let mut stage = answering(listening::client(&here.join("lines"), &["--", &fixture]));
+    lines::children_against_pipe(&mut stage);
+    stage.end();
+}
+
+#[test]
+fn hostile_lines_of_a_child_for_the_client_that_has_it() {
+    let fixture = mux::fixture().into_os_string().into_string().unwrap();
+    let (session, address) = listening(&["--legacy-sse"], &["--", &fixture]);
+    // Events of a session are kept for a while, so that its streams can be resumed.
+    let mut stage = Stage::new(session, move || echo(address)).keeping(8 << 20);
+    lines::children_against_their_client(&mut stage, address);
+    lines::children_against_sse(&mut stage, address);
     stage.end();
 }

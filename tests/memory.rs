@@ -1,7 +1,7 @@
 //! How much memory peers can make us hold, the proxy as its own process, by the system's count of its peak: many
 //! stalled readers, many idle sessions, long streams, long messages, peers that send slowly and peers that never read.
 //!
-//! Progress and bounds are asserted; times are printed. Every test is short here. At full length, with 100 readers,
+//! Progress and bounds are asserted, and that a neighbour is served within seconds; times are printed. Every test is short here. At full length, with 100 readers,
 //! 1 000 sessions, 1 GB each way and 64 MiB in one message:
 //!
 //! ```sh
@@ -19,6 +19,8 @@ mod client;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/legacy.rs"]
 mod legacy;
+#[path = "memory/lines.rs"]
+mod lines;
 #[path = "memory/messages.rs"]
 mod messages;
 #[path = "support/meter.rs"]
@@ -43,11 +45,12 @@ mod temp;
 #[path = "hostile/upstream.rs"]
 mod upstream;
 
-use std::{env, io::Write as _, net::SocketAddr};
+use std::{env, io::Write as _, net::SocketAddr, os::unix::net::UnixStream, path::PathBuf};
 
 use meter::{Cage, peak, reset_peak, resident};
 use rustix::process::Signal;
-use support::{Launch, Session};
+use support::{DEADLINE, Launch, Session};
+use temp::TempDir;
 
 /// What every proxy may hold for its peers.
 const BUDGET: &str = "128MiB";
@@ -74,7 +77,7 @@ impl Measured {
 
     /// For a client on stdin.
     fn piped(options: &[&str], server: &[&str]) -> Self {
-        Self::of(Launch::new([&["proxy", "--memory-budget", BUDGET], options, server].concat()).start())
+        Self::of(launch([&["proxy", "--memory-budget", BUDGET], options, server].concat()).start())
     }
 
     /// For HTTP clients.
@@ -85,10 +88,21 @@ impl Measured {
     /// For HTTP clients, within another budget.
     fn listening_within(budget: &str, options: &[&str], server: &[&str]) -> (Self, SocketAddr) {
         let listen = ["proxy", "--memory-budget", budget, "--listen", "127.0.0.1:0", "--log-level", "error"];
-        let mut session = Launch::new([&listen, options, server].concat()).start();
+        let mut session = launch([&listen, options, server].concat()).start();
         let line = session.stderr.line_with("listening on http://");
         let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/mcp")).unwrap();
         (Self::of(session), address.parse().unwrap())
+    }
+
+    /// For clients that speak lines, on a socket.
+    fn on_a_socket(budget: &str, options: &[&str], server: &[&str]) -> (Self, Lines) {
+        let here = TempDir::new().unwrap();
+        let path = here.join("lines");
+        let listen = format!("unix:{}", path.display());
+        let args = ["proxy", "--memory-budget", budget, "--listen", &listen, "--max-sessions", "4096"];
+        let mut session = launch([&args, options, server].concat()).start();
+        session.stderr.line_with("listening on ");
+        (Self::of(session), Lines { path, _here: here })
     }
 
     /// What it holds idle is what it holds now; its peak begins here.
@@ -119,6 +133,25 @@ impl Measured {
         let ended = self.session.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+}
+
+/// As most proxies run: `--verify` joins what it looks at where an answer became an event on a slow machine.
+fn launch(args: Vec<&str>) -> Launch {
+    Launch::new(args).env("SHADOWCAT_VERIFY", "false")
+}
+
+/// Where clients that speak lines connect.
+struct Lines {
+    path: PathBuf,
+    _here: TempDir,
+}
+
+impl Lines {
+    fn connect(&self) -> UnixStream {
+        let socket = UnixStream::connect(&self.path).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket
     }
 }
 

@@ -23,6 +23,9 @@ use client::Request;
 use exposition::Scrape;
 use mux::{Call, Mux, call, echoed};
 use rustix::process::Signal;
+use shadowcat::telemetry::metrics::labels::{
+    Blame, CopyReason, ErrorReason, Label, Link, MessageKind, PoolKind, SessionEnd, Side, TimeoutOf, To,
+};
 use support::{Launch, Session};
 
 const PING: &str = r#"{"jsonrpc":"2.0","method":"ping"}"#;
@@ -261,7 +264,11 @@ fn times(timing: &str) -> (f64, f64) {
 #[test]
 fn table_in_the_documents_is_what_is_exposed() {
     let mut session = Session::of_server(&["--metrics", "0"], &["cat"]);
-    let scrape = Scrape::of(shown_at(&mut session), "/metrics");
+    let address = shown_at(&mut session);
+    // Once through, so that the link is known to run.
+    session.send(format!("{PING}\n"));
+    session.stdout.line();
+    let scrape = Scrape::of(address, "/metrics");
     let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/METRICS.md")).unwrap();
     let rows: Vec<Vec<&str>> = table
         .lines()
@@ -275,7 +282,42 @@ fn table_in_the_documents_is_what_is_exposed() {
     for row in rows {
         let (kind, help) = &scrape.families[row[0].trim_matches('`')];
         assert_eq!((row[1], row[3]), (kind.as_str(), help.as_str()), "{}", row[0]);
+        let labels: Vec<&str> =
+            row[2].split(", ").map(|label| label.trim_matches('`')).filter(|l| !l.is_empty()).collect();
+        assert_eq!(labels, scrape.labels(row[0].trim_matches('`')), "{}", row[0]);
     }
+}
+
+/// A label, and every value it can have.
+fn values<L: Label>() -> (&'static str, Vec<&'static str>) {
+    (L::NAME, L::ALL.iter().map(|label| label.value()).collect())
+}
+
+#[test]
+fn labels_in_the_documents_are_all_there_are() {
+    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/METRICS.md")).unwrap();
+    let table = table.split("## Labels").nth(1).and_then(|text| text.split("\n## ").next()).unwrap();
+    let documented: Vec<(&str, Vec<&str>)> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let row: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            (row[0].trim_matches('`'), row[2].split(", ").map(|value| value.trim_matches('`')).collect())
+        })
+        .collect();
+    let all = [
+        values::<Link>(),
+        values::<To>(),
+        values::<Side>(),
+        values::<MessageKind>(),
+        values::<Blame>(),
+        values::<ErrorReason>(),
+        values::<SessionEnd>(),
+        values::<CopyReason>(),
+        values::<TimeoutOf>(),
+        values::<PoolKind>(),
+    ];
+    assert_eq!(documented, all, "docs/METRICS.md, \"Labels\": every value, in the order of labels.rs");
 }
 
 #[test]

@@ -11,6 +11,9 @@ mod client;
 #[path = "support/exposition.rs"]
 mod exposition;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
+#[path = "support/legacy.rs"]
+mod legacy;
+#[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/mux.rs"]
 mod mux;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
@@ -26,9 +29,10 @@ use std::net::SocketAddr;
 
 use client::{Pending, Request};
 use exposition::Scrape;
+use legacy::Client;
 use mux::{Mux, ask};
 use rustix::process::Signal;
-use support::{Launch, Session};
+use support::{Launch, Session, eventually};
 use upstream::Upstream;
 
 /// Where a proxy shows its counters, by the line it says it in.
@@ -183,6 +187,23 @@ fn mux_counts_noise_and_a_child_that_does_not_begin() {
             ("timeouts", &[("what=\"child_start\"", 1.0)]),
         ],
     );
+}
+
+/// What a child leaves behind falls to the keeper, and no session has it: the one number that must be 0 is not, until
+/// the child ends and its leavings are ended with it.
+#[test]
+fn process_that_no_session_has_is_counted_until_it_is_ended() {
+    let fixture = mux::fixture().display().to_string();
+    // It runs on without a parent, in the child's process group.
+    let script = format!("(sleep 1000 </dev/null >/dev/null 2>&1 &); exec {fixture}");
+    let options = ["--metrics", "/metrics", "--shutdown-grace", "100ms", "--kill-after", "100ms"];
+    let mux = Mux::of_server(&options, &["sh", "-c", &script]);
+    let unaccounted = || Scrape::of(mux.address, "/metrics").get("shadowcat_children_unaccounted");
+    let client = Client::start(&mux, "2025-11-25");
+    // Looked for every 10 s.
+    eventually("the process is found", || unaccounted() == 1.0);
+    assert_eq!(mux.send(&client.request("DELETE")).status / 100, 2);
+    eventually("nothing is left that no session has", || unaccounted() == 0.0);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use source::Source;
 
 type Rule = fn(&[Source]) -> Vec<String>;
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     crates_are_named_in_their_place,
     modules_point_left,
     only_link_sees_both_sides,
@@ -26,6 +26,7 @@ const RULES: [Rule; 15] = [
     fuzz_targets_are_whole,
     machines_stay_out,
     promises_name_their_tests,
+    flags_are_passed_by_tests,
     papers::cited_rules_are_in_the_book,
     papers::lists_say_things_once,
     papers::links_lead_somewhere,
@@ -289,6 +290,28 @@ fn promises_name_their_tests(tree: &[Source]) -> Vec<String> {
     complaints
 }
 
+/// Each flag of `FLAGS` is passed by some test, as `--flag`.
+fn flags_are_passed_by_tests(tree: &[Source]) -> Vec<String> {
+    let Some(scope) = tree.iter().find(|file| file.path == "src/cli/args/scope.rs") else { return Vec::new() };
+    let table = scope.text.split("\nconst FLAGS:").nth(1).and_then(|text| text.split("\n];").next());
+    let ids = table.unwrap_or_default().lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next());
+    let flags = ids.filter(|id| !NO_FLAGS.contains(id)).map(|id| format!("--{}", id.replace('_', "-")));
+    // In a text of its own, as one word of a line, or with its value: not as the beginning of another flag.
+    let is_passed = |flag: &String| {
+        let forms = ["\"", "=", " "].map(|end| format!("{flag}{end}"));
+        tree.iter()
+            .filter(|file| file.path.starts_with("tests/") && file.path.ends_with(".rs"))
+            .any(|file| forms.iter().any(|form| file.text.contains(form)))
+    };
+    flags
+        .filter(|flag| !is_passed(flag))
+        .map(|flag| format!("src/cli/args/scope.rs: no test passes {flag}: show in tests/ what it does"))
+        .collect()
+}
+
+/// Where a command line has no `--` before them.
+const NO_FLAGS: [&str; 2] = ["url", "command"];
+
 /// Complaints about each place where `file` names one of `names`, or something inside it.
 fn complain(file: &Source, names: &[&str], because: &str) -> Vec<String> {
     let mentions = file.mentions();
@@ -345,7 +368,7 @@ fn judged(rule: Rule, path: &str, text: &str) -> usize {
 #[test]
 fn each_rule_can_fail() {
     let long = "    x();\n".repeat(71);
-    let cases: [(Rule, &str, &str, usize); 24] = [
+    let cases: [(Rule, &str, &str, usize); 25] = [
         (crates_are_named_in_their_place, "src/link/pipe.rs", "use simd_json::Tape;", 1),
         (crates_are_named_in_their_place, "codecs/src/envelope/tape.rs", "use simd_json::Tape;", 0),
         (crates_are_named_in_their_place, "codecs/src/line.rs", "fn f() { tokio::spawn(()) }", 1),
@@ -373,6 +396,12 @@ fn each_rule_can_fail() {
             "SECURITY.md",
             "## What is promised\n\n- **All.** `tests/a.rs::b`\n- **More.** x\n",
             2,
+        ),
+        (
+            flags_are_passed_by_tests,
+            "src/cli/args/scope.rs",
+            "x\nconst FLAGS: &[()] = &[\n    (\"url\", A),\n    (\"one_two\", A),\n];\n",
+            1,
         ),
         (promises_name_their_tests, "SECURITY.md", "## What is promised\n\n## Else\n- **Not here.** x\n", 0),
     ];

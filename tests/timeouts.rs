@@ -190,6 +190,19 @@ fn a_command_that_reads_nothing_is_ended_and_whoever_waits_is_told() {
 }
 
 #[test]
+fn a_command_that_answers_after_it_was_given_up_answers_nobody() {
+    let options = ["--shutdown-grace", "20s", "--stdio-write-timeout", "300ms"];
+    // It has read the call by the time its input ends, and has an answer to it.
+    let script = r#"sleep 1; cat >/dev/null; echo '{"jsonrpc":"2.0","id":7,"result":{}}'"#;
+    let mut session = Session::of_script(&options, script);
+    let pad = "x".repeat(1 << 18);
+    session.send(format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"pad":"{pad}"}}}}"#) + "\n");
+    assert_timeout(&parsed(&session.stdout.line()), 7, 300);
+    let ended = session.wait();
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+}
+
+#[test]
 fn a_command_that_says_nothing_while_it_is_asked_is_ended_if_so_wanted() {
     let options = [&QUICK[..], &["--stdio-read-timeout", "300ms"]].concat();
     let mut session = Session::of_script(&options, "while read -r line; do :; done");

@@ -74,10 +74,19 @@ impl Room {
         len <= self.len()
     }
 
-    /// Gives back what is beyond `len` bytes.
+    /// Gives back what is beyond `len` bytes. A turn only as a whole, and only if its bytes find room elsewhere: whoever
+    /// kept a part of it and grew again would wait for a whole one for ever, since nobody else has the rest.
     pub fn shrink(&mut self, len: usize) {
         if let Some(turn) = &mut self.turn {
-            return turn.shrink(len);
+            if turn.len() > SMALL_LEN {
+                turn.shrink(len);
+            } else if turn.len() > len
+                && let Some(charge) = self.allowance.try_take(len)
+            {
+                self.turn = None;
+                self.small.push(charge);
+            }
+            return;
         }
         let mut rest = len;
         for charge in &mut self.small {
@@ -109,6 +118,12 @@ impl Room {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it has a turn of [`SMALL_LEN`]: then no room beside it may wait for another.
+    #[must_use]
+    pub fn has_turn(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.len() <= SMALL_LEN)
     }
 
     /// Whether others may wait for it to be over.

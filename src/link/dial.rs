@@ -51,6 +51,7 @@ use futures::{
 };
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 use tokio::time::sleep_until;
+use tracing::Instrument as _;
 
 use self::{
     answer::Answer,
@@ -221,7 +222,8 @@ impl Outcome {
 /// None; dropping it drops both sides, without a word to the server.
 pub async fn run(downstream: (Reader, Writer), client: Client, options: Options) -> io::Result<Outcome> {
     let allowance = super::session_room(&options.resources)?;
-    Ok(serve((downstream, &allowance), client, options, Stops::signals()?).await)
+    let span = tracing::info_span!("session", link = "dial");
+    Ok(serve((downstream, &allowance), client, options, Stops::signals()?).instrument(span).await)
 }
 
 /// As [`run`], told to stop by `stops`.

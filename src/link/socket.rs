@@ -13,6 +13,7 @@ use std::{
 
 use shadowcat_codecs::Limits;
 use tokio::time::sleep_until;
+use tracing::Instrument as _;
 
 pub use super::stdio::Cause;
 use super::{
@@ -99,7 +100,8 @@ impl Outcome {
 /// None; dropping it drops both sides.
 pub async fn run(downstream: (Reader, Writer), upstream: Connection, options: Options) -> io::Result<Outcome> {
     let allowance = super::session_room(&options.resources)?;
-    serve((downstream, &allowance), upstream, options, Stops::signals()?).await
+    let span = tracing::info_span!("session", link = "socket");
+    serve((downstream, &allowance), upstream, options, Stops::signals()?).instrument(span).await
 }
 
 /// As [`run`], told to stop by `stops`.

@@ -18,6 +18,7 @@ use std::{
 
 use shadowcat_codecs::Limits;
 use tokio::{sync::watch, time::sleep_until};
+use tracing::Instrument as _;
 
 use super::{
     nursery::Carer,
@@ -146,7 +147,9 @@ pub async fn run(
     options: Options,
 ) -> io::Result<Outcome> {
     let allowance = super::session_room(&options.resources)?;
-    serve((downstream, &allowance), Carer::Keeper(keeper), child, log, options, Stops::signals()?).await
+    let span = tracing::info_span!("session", link = "pipe");
+    let serve = serve((downstream, &allowance), Carer::Keeper(keeper), child, log, options, Stops::signals()?);
+    serve.instrument(span).await
 }
 
 /// As [`run`], with a child of whichever keeper, and told to stop by `stops`.
@@ -271,6 +274,8 @@ impl Running {
             pipe.close(StreamKey::DOWNSTREAM);
         } else {
             self.orphans += pipe.answer_orphans(StreamKey::UPSTREAM, &Reason::Timeout(timeout.clone()));
+            // What it says from now on would be a second answer.
+            pipe.abandon(StreamKey::UPSTREAM);
         }
         self.end_child(pipe, now, Cause::Timeout(timeout));
     }

@@ -118,6 +118,8 @@ families! {
     verify_frames: Counter<(Link, To)> = "shadowcat_verify_frames_total",
     /// Frames that did not leave as they came in, as far as --verify looked; must be 0.
     verify_mismatches: Counter<(Link, To)> = "shadowcat_verify_mismatches_total",
+    /// Tasks of the runtime that are alive.
+    tasks: Gauge = "shadowcat_tasks",
     /// Processor time used.
     cpu: Seconds<true> = "process_cpu_seconds_total",
     /// Memory resident.

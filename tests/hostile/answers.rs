@@ -9,6 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    bomb::bomb,
     client::{Pending, Request},
     requests::flood,
     stage::{MAX_FRAME_LEN, Stage},
@@ -300,9 +301,15 @@ const ROWS: &[Row] = &[
     // Messages.
     Row {
         name: "a bomb in gzip",
+        answer: |to| status(to, "200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip", bomb()),
+        relay: "200 whole",
+        dial: "-32603 upstream_status",
+    },
+    Row {
+        name: "a bomb in gzip as a stream",
         answer: |to| {
-            let bomb = [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &[0xec; 4096]].concat();
-            status(to, "200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip", &bomb)
+            let head = "200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip";
+            status(to, head, bomb())
         },
         relay: "200 whole",
         dial: "-32603 upstream_status",

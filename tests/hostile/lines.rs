@@ -9,6 +9,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    client::Request,
+    legacy::{Client, INITIALIZED, initialize},
     mux::run,
     stage::{MAX_FRAME_LEN, Stage},
     support::Session,
@@ -222,6 +224,68 @@ pub(crate) fn children_against_mux(stage: &mut Stage, address: SocketAddr) {
             let messages = if response.is_events() { response.rest() } else { vec![response.text()] };
             let found: Vec<String> = messages.iter().map(|message| said(message)).collect();
             format!("{status} {}", found.join(", "))
+        });
+    }
+}
+
+/// Runs it with a client over HTTP that has a child for itself.
+pub(crate) fn children_against_their_client(stage: &mut Stage, address: SocketAddr) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.join("said");
+    let client = Client::begin(address, "2025-11-25");
+    for row in CHILDREN {
+        // Whatever its child says of nobody's call comes with the answer that is open; else it is as with one that is shared.
+        let shared = row.mux.split_once(' ').map_or(row.mux, |(_, messages)| messages);
+        let expected = if row.pipe.starts_with("100000 notes") { row.pipe } else { shared };
+        stage.row(&format!("own: {}", row.name), expected, |_| {
+            fs::write(&path, (row.lines)()).unwrap();
+            let call = run("\"c\"", &format!(r#"{{"file":"{}"}}"#, path.display()));
+            let response = client.post(call.legacy_body()).send(address);
+            // One answer as JSON, or as an event where the machine is slow.
+            let messages = if response.is_events() { response.rest() } else { vec![response.text()] };
+            let (notes, found): (Vec<_>, Vec<_>) = messages.iter().partition(|message| message.contains("\"method\""));
+            let notes = (!notes.is_empty()).then(|| format!("{} notes", notes.len()));
+            let found = found.iter().map(|message| said(message));
+            notes.into_iter().chain(found).collect::<Vec<_>>().join(", ")
+        });
+    }
+    // It must not be served less for what its child did.
+    assert_eq!(client.request("DELETE").send(address).status / 100, 2);
+}
+
+/// Runs it with a client over HTTP+SSE of 2024-11-05.
+pub(crate) fn children_against_sse(stage: &mut Stage, address: SocketAddr) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.join("said");
+    let mut stream = Request::get().at("/sse").send(address);
+    let place = stream.event().unwrap().data;
+    let post = |body: String| {
+        let response = Request::post(body).without("Accept").at(&place).send(address);
+        assert_eq!(response.status, 202, "{response:?}");
+    };
+    post(initialize("2024-11-05"));
+    assert!(stream.data().contains("\"result\""));
+    post(INITIALIZED.to_owned());
+    for row in CHILDREN {
+        stage.row(&format!("SSE: {}", row.name), row.pipe, |_| {
+            fs::write(&path, (row.lines)()).unwrap();
+            post(run("\"c\"", &format!(r#"{{"file":"{}"}}"#, path.display())).legacy_body());
+            post(PING.to_owned());
+            let (mut notes, mut found) = (0, Vec::new());
+            loop {
+                let message = stream.data();
+                if message.contains("\"method\"") {
+                    notes += 1;
+                    continue;
+                }
+                if notes > 0 {
+                    found.push(format!("{} notes", std::mem::take(&mut notes)));
+                }
+                match said(&message).as_str() {
+                    "end: result" => return found.join(", "),
+                    other => found.push(other.to_owned()),
+                }
+            }
         });
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    bomb::bomb,
     stage::{MAX_FRAME_LEN, Stage},
     support::DEADLINE,
     upstream::Upstream,
@@ -253,7 +254,10 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "a bomb in gzip",
-        send: |to| raw(to, "content-encoding: gzip\r\n", "\x1f\x08"),
+        send: |to| {
+            head(to, &format!("content-encoding: gzip\r\ncontent-length: {}\r\n", bomb().len()))?;
+            to.write_all(bomb())
+        },
         mux: "415 -32600",
         relay: "200 · 1",
         strict: "415 -32600 · 0",

@@ -1,4 +1,5 @@
-//! Somebody whose calls are right, while others do what they do: that he is served is asserted, how fast is printed.
+//! Somebody whose calls are right, while others do what they do: that he is served, and each time within seconds, is
+//! asserted; how fast exactly is printed.
 
 use std::{
     sync::{
@@ -41,7 +42,7 @@ impl Neighbour {
         Self { stop, calls, thread }
     }
 
-    /// He has been served all the time.
+    /// He has been served all the time, and never had to wait for what only a dead-lock explains.
     #[track_caller]
     pub(crate) fn leave(self, what: &str) {
         let first: Vec<Duration> =
@@ -52,6 +53,10 @@ impl Neighbour {
         let mut calls: Vec<Duration> = self.calls.iter().chain(first).collect();
         calls.sort_unstable();
         let (median, last) = (calls[calls.len() / 2], calls[calls.len() - 1]);
+        assert!(last < SOON, "{what}: a neighbour waited for {last:?}");
         say(&format!("{what}: {} calls of a neighbour, median {median:?}, longest {last:?}", calls.len()));
     }
 }
+
+/// Most that one of his calls may take, on a machine that does much else.
+const SOON: Duration = Duration::from_secs(15);

@@ -25,7 +25,7 @@ const TARGET: usize = 40 * KIB;
 struct Idle(#[expect(dead_code, reason = "held open")] Response);
 
 /// Opens sessions in steps, and says what each costs at every step, before and after all have done something.
-fn measure(what: &str, proxy: &mut Measured, open: impl Fn() -> Idle, call: impl Fn()) {
+pub(crate) fn measure<I>(what: &str, proxy: &mut Measured, open: impl Fn() -> I, call: impl Fn()) {
     let first = open();
     proxy.begin();
     let mut sessions = vec![first];
@@ -42,6 +42,8 @@ fn measure(what: &str, proxy: &mut Measured, open: impl Fn() -> Idle, call: impl
     let each = resident(proxy.session.pid).saturating_sub(proxy.idle) / count;
     say(&format!("{what}: after as many calls, {} KiB each of {} KiB aimed at", each / KIB, TARGET / KIB));
     assert!(each <= MOST, "{what}: {each} bytes, more than {MOST}");
+    // Whatever the budget they are charged to: it is a bound of what they might take, and this is what they do.
+    proxy.assert_peak(what, crate::slow::BUDGET);
     drop(sessions);
 }
 

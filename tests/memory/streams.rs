@@ -1,30 +1,30 @@
 //! Streams that are long, over each link and each way: they cost no more than short ones.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     thread,
 };
 
 use crate::{
     KIB, MIB, Measured, amount,
-    client::Request,
+    client::{Request, Response},
     fixture,
-    mux::run,
+    mux::{call, done, run},
     upstream::{Asked, Upstream},
 };
 
 /// What a stream may cost, however long it is.
-const MOST: usize = 8 * MIB;
+pub(crate) const MOST: usize = 8 * MIB;
 
 const MESSAGE_LEN: usize = 64 * KIB;
 
 /// How many messages a stream has.
-fn count() -> usize {
+pub(crate) fn count() -> usize {
     amount(32, 1024) * MIB / MESSAGE_LEN
 }
 
-fn note() -> String {
+pub(crate) fn note() -> String {
     format!(r#"{{"jsonrpc":"2.0","method":"x","params":["{}"]}}"#, "0123456789abcdef".repeat(MESSAGE_LEN / 16))
 }
 
@@ -115,18 +115,55 @@ fn long_streams_over_a_mux() {
     let (mut proxy, address) = Measured::listening(&[], &["--", &fixture()]);
     run("7", "").modern().send(address).text();
     proxy.begin();
-    let flood = run("7", &format!(r#"{{"flood":{}}}"#, count())).token("1");
-    let len = flood.modern().send(address).read_all().map(|body| body.len());
-    // Whoever shares a child and reads too slowly is cut off; this one reads as fast as the machine lets it.
-    if let Ok(len) = len {
-        assert!(len > count() * MESSAGE_LEN, "{len}");
+    // Whoever shares a child and reads too slowly is cut off; this one is sent no more at a time than may wait for it.
+    let steps: Vec<String> =
+        (0..count() / PORTION).map(|n| format!(r#"{{"flood":{PORTION}}},{{"wait":"g{n}"}}"#)).collect();
+    let mut events = run("7", &steps.join(",")).token("1").modern().send(address);
+    for n in 0..count() / PORTION {
+        let len = take_events(&mut events, PORTION);
+        assert!(len > PORTION * MESSAGE_LEN, "{len}");
+        run("\"gate\"", &format!(r#"{{"open":"g{n}"}}"#)).modern().send(address).text();
     }
+    assert_eq!(events.rest(), [done("7")]);
     proxy.assert_peak("mux, shared child: a long stream", MOST);
     let client = crate::legacy::Client::begin(address, "2025-11-25");
+    let flood = run("7", &format!(r#"{{"flood":{}}}"#, count())).token("1");
     let mut events = client.post(flood.legacy_body()).send(address);
     let len = events.read_all().unwrap().len();
     assert!(len > count() * MESSAGE_LEN, "{len}");
     proxy.assert_peak("mux, own child: a long stream", MOST);
+    proxy.end();
+}
+
+/// Reads so many events, each of one data line; how long they were.
+fn take_events(events: &mut Response, count: usize) -> usize {
+    let (mut len, mut ends) = (0, 0);
+    let mut byte = vec![0; 16 << 10];
+    while ends < 2 * count {
+        let read = events.read(&mut byte).unwrap();
+        assert!(read > 0, "the stream ended");
+        len += read;
+        ends += byte[..read].iter().filter(|byte| **byte == b'\n').count();
+    }
+    len
+}
+
+/// Messages that may wait for a reader together.
+const PORTION: usize = 8;
+
+#[test]
+fn long_streams_to_children() {
+    let (mut proxy, address) = Measured::listening(&[], &["--", &fixture()]);
+    let client = crate::legacy::Client::begin(address, "2025-11-25");
+    run("7", "").modern().send(address).text();
+    proxy.begin();
+    for n in 0..count() / 2 {
+        assert_eq!(client.post(note()).send(address).status, 202);
+        let modern = call(&n.to_string(), "echo", &format!("\"{}\"", "0123456789abcdef".repeat(MESSAGE_LEN / 16)));
+        let mut answer = modern.modern().send(address);
+        assert!(answer.status == 200 && answer.read_all().unwrap().len() > MESSAGE_LEN);
+    }
+    proxy.assert_peak("mux: long streams to children", MOST);
     proxy.end();
 }
 

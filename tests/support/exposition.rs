@@ -33,6 +33,18 @@ impl Scrape {
         self.samples.contains_key(sample)
     }
 
+    /// The names of a family's labels, in their order, but for the bounds of buckets.
+    pub(crate) fn labels(&self, family: &str) -> Vec<&str> {
+        let of = |sample: &str| {
+            let rest = sample.strip_prefix(family)?;
+            (rest.is_empty() || rest.starts_with(['{']) || rest.starts_with("_bucket{")).then_some(())
+        };
+        let Some(sample) = self.samples.keys().find(|sample| of(sample).is_some()) else { return Vec::new() };
+        let labels = sample.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+        let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name);
+        names.filter(|name| *name != "le").collect()
+    }
+
     /// By how much samples have grown since `before`; those that have not are left out.
     pub(crate) fn since(&self, before: &Self, prefix: &str) -> Vec<(String, f64)> {
         let grown = self.samples.iter().filter(|(sample, _)| sample.starts_with(prefix));

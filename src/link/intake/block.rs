@@ -121,10 +121,13 @@ impl Block {
             return Poll::Ready(Ok(()));
         }
         let next = self.next.get_or_insert_with(|| Room::new(&self.allowance, self.toward));
-        ready!(poll_grow(next, cx, least, hoped))?;
+        // Whoever has a turn may wait for no second one, but for a large charge.
+        let needed = if self.held.room.has_turn() && !next.grows(least, least) { SMALL_LEN + 1 } else { least };
+        ready!(poll_grow(next, cx, needed, hoped))?;
         let mut fresh = taken(&self.allowance, next.len().min(hoped), next.len());
         // A named copy: the beginning of a line whose block is on its way.
         fresh.extend_from_slice(&self.buf);
+        self.allowance.budget().note_move(len);
         let room = self.next.take().unwrap_or_else(|| Room::new(&self.allowance, self.toward));
         self.go_on_with(fresh, room);
         Poll::Ready(Ok(()))
@@ -168,6 +171,7 @@ impl Block {
         let mut fresh = taken(&self.allowance, len, room.len());
         // A named copy, of less than one read.
         fresh.extend_from_slice(&self.buf);
+        self.allowance.budget().note_move(self.buf.len());
         self.go_on_with(fresh, room);
     }
 }
@@ -280,6 +284,34 @@ mod tests {
         assert_eq!(stdio.kept(), (1, MIN_BLOCK_LEN));
         drop(read(&mut two, b"[]\n"));
         assert_eq!((stdio.kept().0, stdio.counts().hits), (0, 1));
+    }
+
+    /// Where nothing common is left, a long line grows by turns, and there may be no more than one of them.
+    #[tokio::test]
+    async fn a_line_that_grows_by_turns_never_waits_for_what_it_has_itself() {
+        let budget = Budget::new(20 << 20, 4 << 20).unwrap();
+        let allowance = budget.try_admit(0, 16 << 10).unwrap();
+        let _common: Vec<_> = std::iter::from_fn(|| budget.try_take(1 << 10)).collect();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut block = Block::new(&allowance, Toward::Client);
+        let mut on_their_way = Vec::new();
+        // One long line alone, and behind short ones that are on their way: the second of these has the turn.
+        for shorts in 0..3 {
+            for _ in 0..shorts {
+                assert!(matches!(block.poll_room(cx, MIN_BLOCK_LEN - PADDING, 0), Poll::Ready(Ok(()))));
+                block.buf().extend_from_slice(&[b'x'; 5 << 10]);
+                let frame = block.buf().split_to(4 << 10).freeze();
+                on_their_way.push(block.charged(&frame));
+            }
+            while block.len() < 3 << 20 {
+                let polled = block.poll_room(cx, MIN_BLOCK_LEN - PADDING, 0);
+                assert!(matches!(polled, Poll::Ready(Ok(()))), "{} bytes, then {polled:?}", block.len());
+                let spare = block.spare();
+                block.buf().extend_from_slice(&vec![b'x'; spare]);
+            }
+            on_their_way.clear();
+            block.clear();
+        }
     }
 
     #[test]

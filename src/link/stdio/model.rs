@@ -8,7 +8,8 @@
 //!   may be: noise, and requests that were refused.
 //! - Each request gets exactly one answer, or one error; at most one if it was cancelled, or if we were told to stop
 //!   before it was read.
-//! - What we hold is bounded by what the options say.
+//! - What we hold is bounded by what the options say, what is charged to the memory budget never is more than all of it,
+//!   and nothing of it is left at the end.
 //! - Every session ends in the time its limits allow, its child is dead then, and no task is left.
 //!
 //! All of it is decided by the seed, but for the order of errors that come at once.
@@ -33,8 +34,12 @@ use super::{
     *,
 };
 use crate::{
+    budget::Budget,
     supervise::ladder::Push,
-    telemetry::metrics::{Metrics, labels::To},
+    telemetry::metrics::{
+        Metrics,
+        labels::{TimeoutOf, To},
+    },
     transport::memory,
     verify::Verify,
 };
@@ -104,6 +109,8 @@ struct Setting {
     heeds_end: bool,
     /// Whether it ends when it is told to.
     heeds_term: bool,
+    /// How long it may take nothing of what is there for it.
+    server_write: Duration,
 }
 
 /// A request, as both sides know it.
@@ -125,6 +132,7 @@ struct World {
     outcome: Option<Outcome>,
     stop: CancellationToken,
     metrics: Metrics,
+    budget: Budget,
     /// What was sent whole and not seen by the other side, by sender.
     on_its_way: BTreeMap<Who, VecDeque<Said>>,
     asked: BTreeMap<(Who, String), Asked>,
@@ -134,6 +142,8 @@ struct World {
     /// Whether somebody has left, so that what was meant for the server need not arrive.
     may_cut: bool,
     is_stopped: bool,
+    /// Whether the server was given up because it took nothing.
+    is_overdue: bool,
 }
 
 impl World {
@@ -144,7 +154,8 @@ impl World {
         let server = Peer::new(child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let stop = CancellationToken::new();
         let stops = Drain { token: stop.clone(), timeout: STOP_TIMEOUT }.stops();
-        let resources = Resources { verify: Verify::on().unwrap(), ..Resources::default() };
+        let budget = Budget::new(BUDGET_LEN, MAX_FRAME_LEN).unwrap();
+        let resources = Resources { verify: Verify::on().unwrap(), budget: budget.clone(), ..Resources::default() };
         let metrics = resources.metrics.clone();
         let options = Options {
             limits: Limits::default().with_max_frame_len(MAX_FRAME_LEN).unwrap(),
@@ -153,12 +164,11 @@ impl World {
             drain: setting.drain,
             start_timeout: Duration::from_secs(30),
             resources,
-            // Time passes here only to see what waits for it; sides stall for as long as they like.
-            waits: Waits { server_write: None, ..Waits::default() },
+            waits: Waits { server_write: Some(setting.server_write), ..Waits::default() },
         };
         let carer = Carer::Nursery(nursery, born.exit);
         let serve = async move {
-            let allowance = Allowance::default();
+            let allowance = crate::link::session_room(&options.resources)?;
             serve(((ours.reader, ours.writer), &allowance), carer, born.child, async |_: &[u8]| {}, options, stops)
                 .await
         };
@@ -172,12 +182,14 @@ impl World {
             outcome: None,
             stop,
             metrics,
+            budget,
             on_its_way: BTreeMap::from([(Who::Client, VecDeque::new()), (Who::Server, VecDeque::new())]),
             asked: BTreeMap::new(),
             unanswered: BTreeMap::from([(Who::Client, Vec::new()), (Who::Server, Vec::new())]),
             serial: 0,
             may_cut: false,
             is_stopped: false,
+            is_overdue: false,
         }
     }
 
@@ -233,6 +245,9 @@ impl World {
                 outcome = &mut self.serve, if self.outcome.is_none() => self.outcome = Some(outcome.unwrap()),
                 () = sleep_until(next) => {}
             }
+            // Of a server that takes nothing no more is expected: it is ended, neither spoken to nor heard.
+            self.is_overdue = self.metrics.timeouts.of((TimeoutOf::Write,)) > 0;
+            self.may_cut |= self.is_overdue;
             self.births.attend(&mut self.child);
             let child = &self.child[0];
             let is_killed = child.pushes.contains(&Push::Kill);
@@ -376,6 +391,9 @@ impl World {
 
     /// What was taken from a sender and has not arrived is in a stream on either side, or held by us.
     fn check_held(&self) {
+        let (charged, total) = (self.budget.held(), self.budget.total());
+        assert!(charged <= total, "{charged} bytes are charged, of {total}");
+        assert!(charged > 0 || self.outcome.is_some(), "a session holds at least its room");
         for (sender, on_its_way) in &self.on_its_way {
             let (from, to) = match sender {
                 Who::Client => (&self.client, &self.server),
@@ -386,7 +404,7 @@ impl World {
             // Two streams, one read, and a line without end.
             let bound = (3 * self.setting.capacity + MAX_FRAME_LEN + 64) as u64;
             // What nobody can take any more goes nowhere.
-            let is_cut = *sender == Who::Client && self.may_cut;
+            let is_cut = (*sender == Who::Client && self.may_cut) || self.is_overdue;
             let is_open = self.outcome.is_none() && to.is_reading() && !is_cut;
             assert!(!is_open || held <= bound, "{held} bytes from the {sender:?} are held, more than {bound}");
         }
@@ -426,10 +444,11 @@ impl World {
         assert!(!self.child[0].is_alive(), "the child is left behind");
         let altered = [To::Server, To::Client].map(|to| self.metrics.verify_mismatches.of((Link::Pipe, to)));
         assert_eq!(altered, [0, 0], "found by --verify");
+        assert_eq!(self.budget.held(), 0, "charged to the budget, and not given back");
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0, "a task is left behind");
         if self.client.is_reading() {
             let lost = self.on_its_way[&Who::Server].iter().find(|said| !said.what.may_stay_behind());
-            assert_eq!(lost, None, "lost on the way to the client");
+            assert!(lost.is_none() || self.is_overdue, "lost on the way to the client: {lost:?}");
             for ((who, id), asked) in &self.asked {
                 let is_due = *who == Who::Client && asked.is_sent && !asked.is_cancelled;
                 assert!(!is_due || asked.answers == 1, "{id} was never answered: {:?}", self.outcome);
@@ -486,13 +505,16 @@ fn last() -> impl Strategy<Value = Step> {
 fn setting() -> impl Strategy<Value = Setting> {
     let capacity = prop_oneof![1 => 16..64_usize, 3 => 64..8000_usize];
     let drain = prop_oneof![2 => Just(None), 1 => (0..6_u64).prop_map(|seconds| Some(Duration::from_secs(seconds)))];
-    (capacity, 1..12_usize, drain, any::<bool>(), any::<bool>()).prop_map(
-        |(capacity, max_pending, drain, heeds_end, heeds_term)| Setting {
+    // Seldom so short that a server is ended for it.
+    let server_write = prop_oneof![3 => Just(Duration::from_secs(300)), 1 => (1..6_u64).prop_map(Duration::from_secs)];
+    (capacity, 1..12_usize, drain, any::<bool>(), any::<bool>(), server_write).prop_map(
+        |(capacity, max_pending, drain, heeds_end, heeds_term, server_write)| Setting {
             capacity,
             max_pending,
             drain,
             heeds_end,
             heeds_term,
+            server_write,
         },
     )
 }
@@ -518,6 +540,8 @@ proptest! {
 }
 
 const MAX_FRAME_LEN: usize = 2000;
+/// About the least that has room for such a session.
+const BUDGET_LEN: usize = 12 << 20;
 /// How long what was asked may still be answered when we are told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Turns of everybody until all must be over; every eighth takes a second.

@@ -300,6 +300,8 @@ label! {
         Gather => "gather",
         /// An answer's id was spelled anew, and gets the spelling of its request back.
         Respell => "respell",
+        /// The beginning of a line moves on while its block is still in use.
+        LineMove => "line_move",
     }
 }
 

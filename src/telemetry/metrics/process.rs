@@ -1,11 +1,16 @@
-//! What the system says of this process. Linux says it in `/proc`; elsewhere these stay 0.
+//! What the system says of this process, and the runtime of its tasks. Linux says it in `/proc`; elsewhere that stays 0.
 
 use std::{fs, time::Duration};
+
+use tokio::runtime::Handle;
 
 use super::Metrics;
 
 /// Notes everything there is to know now.
 pub(super) fn look(metrics: &Metrics) {
+    if let Ok(runtime) = Handle::try_current() {
+        metrics.tasks.set((), runtime.metrics().num_alive_tasks());
+    }
     if let Ok(fds) = fs::read_dir("/proc/self/fd") {
         // One of them is ours, for the looking.
         metrics.open_fds.set((), fds.count().saturating_sub(1));
