@@ -220,12 +220,11 @@ fn hostile_lines_of_a_child_for_a_client_on_a_socket() {
 }
 
 #[test]
-fn hostile_lines_of_a_child_for_the_client_that_has_it() {
+fn hostile_lines_of_a_child_for_a_client_over_http_and_sse() {
     let fixture = mux::fixture().into_os_string().into_string().unwrap();
     let (session, address) = listening(&["--legacy-sse"], &["--", &fixture]);
     // Events of a session are kept for a while, so that its streams can be resumed.
     let mut stage = Stage::new(session, move || echo(address)).keeping(8 << 20);
-    lines::children_against_their_client(&mut stage, address);
     lines::children_against_sse(&mut stage, address);
     stage.end();
 }

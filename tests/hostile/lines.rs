@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     client::Request,
-    legacy::{Client, INITIALIZED, initialize},
+    legacy::{INITIALIZED, initialize},
     mux::run,
     stage::{MAX_FRAME_LEN, Stage},
     support::Session,
@@ -226,31 +226,6 @@ pub(crate) fn children_against_mux(stage: &mut Stage, address: SocketAddr) {
             format!("{status} {}", found.join(", "))
         });
     }
-}
-
-/// Runs it with a client over HTTP that has a child for itself.
-pub(crate) fn children_against_their_client(stage: &mut Stage, address: SocketAddr) {
-    let folder = TempDir::new().unwrap();
-    let path = folder.join("said");
-    let client = Client::begin(address, "2025-11-25");
-    for row in CHILDREN {
-        // Whatever its child says of nobody's call comes with the answer that is open; else it is as with one that is shared.
-        let shared = row.mux.split_once(' ').map_or(row.mux, |(_, messages)| messages);
-        let expected = if row.pipe.starts_with("100000 notes") { row.pipe } else { shared };
-        stage.row(&format!("own: {}", row.name), expected, |_| {
-            fs::write(&path, (row.lines)()).unwrap();
-            let call = run("\"c\"", &format!(r#"{{"file":"{}"}}"#, path.display()));
-            let response = client.post(call.legacy_body()).send(address);
-            // One answer as JSON, or as an event where the machine is slow.
-            let messages = if response.is_events() { response.rest() } else { vec![response.text()] };
-            let (notes, found): (Vec<_>, Vec<_>) = messages.iter().partition(|message| message.contains("\"method\""));
-            let notes = (!notes.is_empty()).then(|| format!("{} notes", notes.len()));
-            let found = found.iter().map(|message| said(message));
-            notes.into_iter().chain(found).collect::<Vec<_>>().join(", ")
-        });
-    }
-    // It must not be served less for what its child did.
-    assert_eq!(client.request("DELETE").send(address).status / 100, 2);
 }
 
 /// Runs it with a client over HTTP+SSE of 2024-11-05.
