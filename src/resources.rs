@@ -31,7 +31,8 @@ impl Resources {
         self.metrics.copies.set((CopyReason::LineMove,), moves);
         self.metrics.copied.set((CopyReason::LineMove,), moved_len);
         if let Some(pools) = self.budget.pools() {
-            for (kind, pool) in [(PoolKind::Stdio, pools.stdio()), (PoolKind::Http, pools.http())] {
+            let all = [(PoolKind::Stdio, pools.stdio()), (PoolKind::Http, pools.http()), (PoolKind::Own, pools.own())];
+            for (kind, pool) in all {
                 let counts = pool.counts();
                 self.metrics.pool_hits.set((kind,), counts.hits);
                 self.metrics.pool_misses.set((kind,), counts.misses);

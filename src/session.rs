@@ -32,7 +32,7 @@ use std::{
 use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 
 pub use awaited::Expired;
-use awaited::{Awaited, cancelled};
+use awaited::{Awaited, Overdue, cancelled};
 pub use deadline::{ResponseTimeouts, Timeout};
 pub use mcp_session_id::McpSessionId;
 pub use pending::RequestId;
@@ -192,6 +192,16 @@ impl Session {
         self.forward(from, None)
     }
 
+    /// A message of the client was taken, and is [handled](Self::handle) later: its time begins, if it has a limit.
+    pub fn take(&mut self, frame: &[u8], envelope: &Envelope, now: Instant) {
+        self.awaited.taken(frame, envelope, now);
+    }
+
+    /// The server said something where it answers these requests of the client: their time begins anew.
+    pub fn heard_of(&mut self, ids: &[RequestId], clock: impl FnOnce() -> Instant) {
+        self.awaited.heard_of(ids, clock);
+    }
+
     /// A frame is not passed on because it is no message, or none that can be passed on.
     pub fn handle_noise(&mut self) {
         self.counts.quarantined += 1;
@@ -207,7 +217,12 @@ impl Session {
         reason: Reason,
     ) -> Option<(StreamKey, Reply)> {
         let (to, reason) = match kind {
-            Kind::Request => (from, reason),
+            Kind::Request => {
+                if from == StreamKey::DOWNSTREAM && !self.pending.contains(from.opposite(), id) {
+                    self.awaited.answered(id);
+                }
+                (from, reason)
+            }
             Kind::Response | Kind::Error => {
                 self.answered(from, id)?;
                 (from.opposite(), reason.of_answer())
@@ -238,9 +253,9 @@ impl Session {
     /// Takes one request of the client whose answer has not come in time. Call until `None`.
     pub fn poll_expired(&mut self, now: Instant) -> Option<Expired> {
         loop {
-            let (id, limit, may_be_cancelled) = self.awaited.take_due(now)?;
+            let (id, limit, Overdue { may_be_cancelled, is_only_taken }) = self.awaited.take_due(now)?;
             // As often as it was asked; then the one answer that may still come is too late for all.
-            let mut was_pending = false;
+            let mut was_pending = is_only_taken;
             while self.pending.answered(StreamKey::UPSTREAM, id.as_bytes()).is_some() {
                 was_pending = true;
             }
@@ -348,7 +363,11 @@ impl Session {
         if let Some(id) = envelope.request_id()
             && method_is(frame, envelope, "notifications/cancelled")
         {
-            self.answered(to, id.of(frame));
+            let asked = self.answered(to, id.of(frame));
+            if asked.is_none() && to == StreamKey::UPSTREAM {
+                // It was only taken.
+                self.awaited.answered(id.of(frame));
+            }
         }
     }
 

@@ -175,7 +175,7 @@ fn what_is_no_message_or_too_long_is_kept_back_and_its_asker_told() {
         session.send(call(id) + "\n");
         upstream.post().json(&body);
         let line = session.stdout.line();
-        let reason = if id == 2 { r#""limit":256"# } else { r#""reason":"refused""# };
+        let reason = if id == 2 { r#""limit":256,"at":0,"declared":336"# } else { r#""reason":"refused""# };
         let blame = format!(r#""id":{id},"error":{{"code":-32603,"#);
         assert!(line.contains(&blame) && line.contains(reason), "{line}");
     }

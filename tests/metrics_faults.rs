@@ -25,7 +25,13 @@ mod temp;
 #[path = "support/upstream.rs"]
 mod upstream;
 
-use std::net::SocketAddr;
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
 
 use client::{Pending, Request};
 use exposition::Scrape;
@@ -33,6 +39,7 @@ use legacy::Client;
 use mux::{Mux, ask};
 use rustix::process::Signal;
 use support::{Launch, Session, eventually};
+use temp::TempDir;
 use upstream::Upstream;
 
 /// Where a proxy shows its counters, by the line it says it in.
@@ -126,6 +133,89 @@ fn dial_counts_errors_late_answers_copies_and_waits() {
     );
     drop(unanswered);
     session.end();
+}
+
+/// A connection of lines that asks once and is answered.
+fn ask_by_lines(path: &Path, upstream: &Upstream, answer: impl FnOnce(upstream::Asked)) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    stream.write_all((request(1) + "\n").as_bytes()).unwrap();
+    answer(upstream.post());
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn pools_serve_lines_bodies_and_what_we_say_ourselves() {
+    let (upstream, place) = (Upstream::start(), TempDir::new().unwrap());
+    let (path, listen) = (place.join("s"), format!("unix:{}", place.join("s").display()));
+    let options = ["proxy", "--listen", &listen, "--metrics", "0", "--pool", "on", &upstream.url];
+    let mut proxy = Launch::new(options).start();
+    let line = proxy.stderr.line_with("metrics at http://");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
+    proxy.stderr.line_with("listening on ");
+    let address: SocketAddr = address.parse().unwrap();
+    let long = result(1).replace("{}", &format!("\"{}\"", "x".repeat(24 << 10)));
+    // As pieces come: a block is taken again where it is long enough.
+    for _ in 0..12 {
+        assert_eq!(ask_by_lines(&path, &upstream, |asked| asked.chunked_json(&long)), format!("{long}\n"));
+        assert!(ask_by_lines(&path, &upstream, |asked| asked.status(500)).contains("upstream_status"));
+    }
+    let scrape = Scrape::of(address, "/metrics");
+    for pool in ["stdio", "http", "own"] {
+        let hits = scrape.get(&format!("shadowcat_pool_hits_total{{pool=\"{pool}\"}}"));
+        assert!(hits > 0.0, "{pool}");
+    }
+    proxy.signal(Signal::TERM);
+    proxy.wait();
+}
+
+#[test]
+fn waits_for_a_client_of_lines_and_for_its_server_are_counted() {
+    let place = TempDir::new().unwrap();
+    let (path, listen) = (place.join("s"), format!("unix:{}", place.join("s").display()));
+    // The system takes so many connections for a listener that accepts none, and lets others wait.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let target = listener.local_addr().unwrap();
+    let _taken: Vec<_> =
+        (0..8).map_while(|_| TcpStream::connect_timeout(&target, Duration::from_millis(200)).ok()).collect();
+    let target = format!("tcp:{target}");
+    let options = ["proxy", "--listen", &listen, "--metrics", "0", "--connect-timeout", "300ms", &target];
+    let mut proxy = Launch::new(options).start();
+    let line = proxy.stderr.line_with("metrics at http://");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
+    proxy.stderr.line_with("listening on ");
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    stream.write_all((request(1) + "\n").as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    assert!(line.contains(r#""reason":"timeout""#) && line.contains(r#""afterMs":300"#), "{line}");
+    assert_counted(address.parse().unwrap(), &[("timeouts", &[("what=\"connect\"", 1.0)])]);
+    proxy.signal(Signal::TERM);
+    proxy.wait();
+}
+
+#[test]
+fn a_client_of_dial_that_reads_nothing_is_counted() {
+    let (upstream, place) = (Upstream::start(), TempDir::new().unwrap());
+    let (path, listen) = (place.join("s"), format!("unix:{}", place.join("s").display()));
+    let options =
+        ["proxy", "--listen", &listen, "--metrics", "0", "--slow-consumer", "disconnect:300ms", &upstream.url];
+    let mut proxy = Launch::new(options).start();
+    let line = proxy.stderr.line_with("metrics at http://");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
+    proxy.stderr.line_with("listening on ");
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all((request(1) + "\n").as_bytes()).unwrap();
+    upstream.post().json(result(1).replace("{}", &format!("\"{}\"", "x".repeat(4 << 20))));
+    proxy.stderr.line_with("took longer than 300 ms");
+    assert_counted(address.parse().unwrap(), &[("timeouts", &[("what=\"write\"", 1.0)])]);
+    drop(stream);
+    proxy.signal(Signal::TERM);
+    proxy.wait();
 }
 
 #[test]

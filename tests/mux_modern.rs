@@ -202,7 +202,8 @@ fn body_over_the_limit_is_refused_whole() {
     let mux = Mux::start(&["--max-frame-len", "64KiB"]);
     let text = |len: usize| format!("\"{}\"", "x".repeat(len));
     let long = call("1", "echo", &text(64 << 10));
-    assert_refused(mux.send(&long.modern()), 413, -32600, &Value::Null);
+    let message = assert_refused(mux.send(&long.modern()), 413, -32600, &Value::Null);
+    assert!(message.contains(&format!("{} bytes are declared", long.modern_body().len())), "{message}");
     // The same without saying so first.
     let (head, body) = (long.modern().with("Transfer-Encoding", "chunked"), long.modern_body());
     let mut pending = Pending::connect(mux.address);

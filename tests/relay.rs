@@ -391,6 +391,7 @@ fn messages_over_the_limit_are_refused_or_broken_off() {
     client.post("", &long);
     let (status, body) = refusal(&mut client);
     assert_eq!((status, &body["error"]["data"]["limit"]), (413, &json!(100)), "{body}");
+    assert_eq!(body["error"]["data"]["declared"], 101, "{body}");
     assert_eq!(upstream.waiting(), 0);
     // By its bytes.
     let mut client = proxy.connect();
@@ -400,7 +401,8 @@ fn messages_over_the_limit_are_refused_or_broken_off() {
     let head = server.head();
     assert_eq!(server.next_chunk(), Ok(Some(fits.clone().into_bytes())));
     client.chunk("y");
-    assert_eq!(refusal(&mut client).0, 413);
+    let (status, body) = refusal(&mut client);
+    assert_eq!((status, body["error"]["data"].get("declared")), (413, None), "{body}");
     assert_eq!(server.body(&head), Err(Broken));
     // Answers of both kinds.
     for is_stream in [false, true] {

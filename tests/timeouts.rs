@@ -117,6 +117,67 @@ fn a_posted_call_that_took_too_long_is_cancelled_and_its_exchange_closed() {
 }
 
 #[test]
+fn a_call_that_waits_to_be_posted_has_its_time_too() {
+    // Behind a notification that is not taken, and behind as many calls as may be in flight.
+    for (before, max_pending) in [(r#"{"jsonrpc":"2.0","method":"notifications/x"}"#, "9"), (LIST, "1")] {
+        let upstream = Upstream::start();
+        let options = ["proxy", "--response-timeout-for", "tools/call=200ms", "--max-pending", max_pending];
+        let mut session = Launch::new([&options[..], &[&upstream.url]].concat()).start();
+        session.send(format!("{before}\n"));
+        let first = upstream.post();
+        session.send(format!("{CALL}\n"));
+        assert_timeout(&parsed(&session.stdout.line()), 7, 200);
+        // It is not posted any more, nor cancelled.
+        session.send(format!("{}\n", LIST.replace('8', "9")));
+        if before == LIST {
+            first.json(r#"{"jsonrpc":"2.0","id":8,"result":{}}"#);
+            assert_eq!(session.stdout.line(), r#"{"jsonrpc":"2.0","id":8,"result":{}}"#);
+        } else {
+            first.accept();
+        }
+        let next = upstream.post();
+        assert_eq!(next.text(), LIST.replace('8', "9"));
+        next.json(r#"{"jsonrpc":"2.0","id":9,"result":{}}"#);
+        assert_eq!(session.stdout.line(), r#"{"jsonrpc":"2.0","id":9,"result":{}}"#);
+        assert_eq!(session.end().code, Some(0));
+        upstream.assert_idle();
+    }
+}
+
+#[test]
+fn a_call_that_was_cancelled_while_it_waited_is_not_answered() {
+    let upstream = Upstream::start();
+    let options = ["proxy", "--response-timeout-for", "tools/call=500ms", "--max-pending", "1"];
+    let mut session = Launch::new([&options[..], &[&upstream.url]].concat()).start();
+    let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+    session.send(format!("{LIST}\n{CALL}\n{cancelled}\n{}\n", CALL.replace('7', "6")));
+    let first = upstream.post();
+    // The other one's time passes, and so would its own.
+    assert_timeout(&parsed(&session.stdout.line()), 6, 500);
+    first.json(r#"{"jsonrpc":"2.0","id":8,"result":{}}"#);
+    assert_eq!(session.stdout.line(), r#"{"jsonrpc":"2.0","id":8,"result":{}}"#);
+    assert_eq!(session.end().code, Some(0));
+    upstream.assert_idle();
+}
+
+#[test]
+fn comments_keep_a_posted_call_alive() {
+    let upstream = Upstream::start();
+    let mut session = Launch::new(["proxy", "--response-timeout", "3s", &upstream.url]).start();
+    session.send(format!("{CALL}\n"));
+    let mut events = upstream.post().events();
+    for _ in 0..4 {
+        // Less than the limit each time, and more than it in all.
+        std::thread::park_timeout(std::time::Duration::from_secs(1));
+        events.raw(": keep-alive\n\n");
+    }
+    events.message(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
+    assert_eq!(session.stdout.line(), r#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
+    events.end();
+    assert_eq!(session.end().code, Some(0));
+}
+
+#[test]
 fn a_relayed_call_has_the_time_of_its_method_whoever_names_it() {
     let upstream = http::Upstream::start();
     let options = ["--response-timeout", "1h", "--response-timeout-for", "tools/call=200ms"];

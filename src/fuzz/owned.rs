@@ -136,7 +136,11 @@ impl World {
             if kind == Kind::Request {
                 self.questions.insert(id.to_owned());
             }
-            return self.owned.hear_refused(kind, id.as_bytes(), Reason::MessageTooLarge { limit: 1, at: 0 });
+            return self.owned.hear_refused(
+                kind,
+                id.as_bytes(),
+                Reason::MessageTooLarge { limit: 1, at: 0, declared: None },
+            );
         }
         let text = match script.below(6) {
             0 => format!("[{},{}]", message(script), message(script)),

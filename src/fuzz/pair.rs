@@ -104,7 +104,7 @@ impl World {
     fn refuse(&mut self, from: StreamKey, script: &mut Script<'_>) {
         let (kind, id) =
             (script.pick(&[Kind::Request, Kind::Response, Kind::Error, Kind::Notification]), script.pick(&IDS));
-        let reason = Reason::MessageTooLarge { limit: 1, at: 0 };
+        let reason = Reason::MessageTooLarge { limit: 1, at: 0, declared: None };
         let told =
             self.session.handle_refused(from, kind, id.as_bytes(), reason).map(|(to, reply)| (to, id_of(&reply)));
         let expected = match kind {

@@ -117,8 +117,8 @@ mod tests {
             Reason::StreamEnded,
             Reason::SessionNotFound,
             Reason::TooManyPending { limit: 1 },
-            Reason::MessageTooLarge { limit: 1, at: 2 },
-            Reason::AnswerTooLarge { limit: 1, at: 2 },
+            Reason::MessageTooLarge { limit: 1, at: 2, declared: None },
+            Reason::AnswerTooLarge { limit: 1, at: 2, declared: None },
             Reason::AnswerRefused { what: String::new() },
             Reason::ServerExited { exit_code: None, signal: Some(9), stderr: Vec::new() },
             Reason::StartTimeout { what: "child start", after_ms: 1, stderr: Vec::new() },
@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn whose_message_it_is_decides_only_where_the_reason_does_not() {
         let metrics = Metrics::default();
-        count_error(&metrics, &Reason::MessageTooLarge { limit: 1, at: 0 }, StreamKey::UPSTREAM);
-        count_error(&metrics, &Reason::MessageTooLarge { limit: 1, at: 0 }, StreamKey::DOWNSTREAM);
+        count_error(&metrics, &Reason::MessageTooLarge { limit: 1, at: 0, declared: None }, StreamKey::UPSTREAM);
+        count_error(&metrics, &Reason::MessageTooLarge { limit: 1, at: 0, declared: None }, StreamKey::DOWNSTREAM);
         count_error(&metrics, &Reason::StreamEnded, StreamKey::DOWNSTREAM);
         assert_eq!(metrics.errors.of((Blame::Upstream, ErrorReason::MessageTooLarge)), 1);
         assert_eq!(metrics.errors.of((Blame::Downstream, ErrorReason::MessageTooLarge)), 1);

@@ -31,6 +31,7 @@ mod posted;
 mod reopen;
 mod streams;
 mod two_endpoints;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -42,7 +43,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use futures::{
     StreamExt as _,
     future::{Abortable, BoxFuture},
@@ -56,10 +56,11 @@ use tracing::Instrument as _;
 use self::{
     answer::Answer,
     held::Held,
-    posted::{Key, Outgoing, Posted},
+    posted::{Key, Posted},
     reopen::Reopening,
     streams::Listening,
     two_endpoints::Mode,
+    waiting::Waiting,
 };
 use super::{
     counting::count_error,
@@ -71,7 +72,7 @@ use super::{
     waits::{Alarm, Stall, Waits},
 };
 use crate::{
-    budget::{Allowance, Toward},
+    budget::{Allowance, Charges, Toward},
     clock,
     resources::Resources,
     session::{Counts, Reason, Reply, Session, StreamKey, Timeout, dialed::Dialed},
@@ -150,8 +151,9 @@ struct Dial {
     stall: Stall,
     cause: Cause,
     orphans: usize,
-    /// Messages read, and neither posted nor held. Bounded by one read: nothing more is read before it is empty.
-    waiting: VecDeque<Outgoing>,
+    /// Messages neither posted nor held. Bounded: nothing more is read from the client before it is empty, and nothing
+    /// from the server while it is full of answers of ours.
+    waiting: Waiting,
     /// Requests that were read while as many were in flight as may be.
     held: Held,
     gate: Option<Gate>,
@@ -160,7 +162,7 @@ struct Dial {
     posted: BTreeMap<Key, Posted>,
     /// Those of them that want an answer. Invariant: `asking <= options.max_pending`.
     asking: usize,
-    /// Those whose answer came, but not the end of their stream. Invariant: at most `MAX_LINGERING`.
+    /// Those of which nothing is awaited, but whose answer has not ended. Invariant: at most `MAX_LINGERING`.
     lingering: VecDeque<Key>,
     sending: FuturesUnordered<Sending>,
     reading: SelectAll<Abortable<Answer>>,
@@ -168,8 +170,10 @@ struct Dial {
     /// Woken when a request's body has left; see `departure`.
     departures: Arc<AtomicWaker>,
     reopening: Reopening,
-    /// For answers that are joined.
+    /// For answers and events that are joined.
     allowance: Allowance,
+    /// Of what is being written, if it was joined. One read's events: before the next, all is written.
+    unwritten: Option<Charges>,
     /// Whether the server has ever answered.
     is_reached: bool,
     told_unauthorized: bool,
@@ -285,7 +289,7 @@ impl Dial {
             stall,
             cause: Cause::Client,
             orphans: 0,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             held: Held::default(),
             gate: None,
             next_key: 0,
@@ -298,6 +302,7 @@ impl Dial {
             departures: Arc::default(),
             reopening: Reopening::default(),
             allowance: allowance.clone(),
+            unwritten: None,
             is_reached: false,
             told_unauthorized: false,
         }
@@ -310,7 +315,7 @@ impl Dial {
         loop {
             let is_flushed = self.poll_outbox(cx);
             let mut moved = self.poll_heads(cx);
-            if is_flushed {
+            if is_flushed && !self.waiting.is_full_of_own_answers() {
                 moved |= self.poll_bodies(cx);
             }
             moved |= self.dispatch(now());
@@ -333,6 +338,7 @@ impl Dial {
                 false
             }
             Poll::Ready(Ok(())) => {
+                self.unwritten = None;
                 self.stall.freed(now);
                 self.to_client.written(&now);
                 true
@@ -440,7 +446,8 @@ impl Dial {
         self.gate = None;
         self.abort_all();
         let mut held = std::mem::take(&mut self.held);
-        let unposted = std::iter::from_fn(|| held.pop()).chain(std::mem::take(&mut self.waiting));
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let unposted = std::iter::from_fn(|| held.pop().or_else(|| waiting.pop_front()));
         for outgoing in unposted.chain(self.reopening.take()) {
             if !outgoing.is_noted {
                 // So that it is answered with the others; that it goes nowhere is all there is to it.
@@ -461,7 +468,7 @@ impl Dial {
             return;
         }
         self.intake.abandon();
-        self.waiting.clear();
+        self.waiting = Waiting::default();
         self.held = Held::default();
         self.abort_all();
         self.phase = Phase::Leaving;
@@ -493,9 +500,8 @@ impl Dial {
     /// Answers the client, in place of the server or about a message of `of`.
     fn push_reply(&mut self, of: StreamKey, reply: &Reply) {
         count_error(&self.options.resources.metrics, reply.reason(), of);
-        let mut message = BytesMut::with_capacity(256);
-        reply.write(&mut message);
-        self.outbox.push_line(message.freeze());
+        let message = self.options.resources.budget.written(|message| reply.write(message));
+        self.outbox.push_line(message);
     }
 }
 
@@ -525,5 +531,5 @@ fn now() -> Instant {
 /// How long the server may take to say that it took the end of the session.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Most answered requests whose stream the server leaves open; beyond, the oldest is closed.
+/// Most streams that the server leaves open although nothing is awaited of them; beyond, the oldest is closed.
 const MAX_LINGERING: usize = 16;

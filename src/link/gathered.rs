@@ -34,6 +34,11 @@ impl Gathered {
         self.first.len() + self.joined.len()
     }
 
+    /// What it holds of the budget.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
     /// Whether it came in several pieces, which were copied.
     pub(super) fn is_joined(&self) -> bool {
         !self.joined.is_empty()

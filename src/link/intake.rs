@@ -200,13 +200,12 @@ impl Unread {
     /// Where the line begins, and what is told to whoever waits for it. `None`: nothing is told.
     pub(super) fn reason(self) -> Option<Reason> {
         match self {
-            Self::Frame(FrameError::MessageTooLarge { limit, at }) => Some(Reason::MessageTooLarge { limit, at }),
+            Self::Frame(FrameError::MessageTooLarge { limit, at }) => {
+                Some(Reason::MessageTooLarge { limit, at, declared: None })
+            }
             Self::Frame(_) => None,
             Self::NoRoom { exhausted, .. } => Some(super::no_room(exhausted)),
-            Self::Stalled { after, .. } => {
-                let what = "the rest of a message of more than 1 MiB, for whose memory others wait,".into();
-                Some(Reason::Timeout(Timeout { what, after }))
-            }
+            Self::Stalled { after, .. } => Some(Reason::Timeout(Timeout::of_long_message(after))),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     budget::Allowance,
     clock,
     resources::Resources,
-    session::{Reason, Session, StreamKey},
+    session::{Reason, Session, StreamKey, Timeout},
     supervise::{Command, keeper::Keeper, ladder::Times},
     telemetry::{ServerLines, metrics::labels::TimeoutOf},
     transport::{
@@ -167,7 +167,9 @@ impl Lines {
         // A child that does not end is pushed after the deadline; a client that does not read keeps nobody.
         let limit = drain_timeout.saturating_add(shutdown.grace).saturating_add(shutdown.term).saturating_add(MOMENT);
         if timeout(limit, all).await.is_err() {
-            tracing::warn!(sessions = sessions.len(), ?limit, "sessions do not end; they are cut off");
+            let left = sessions.len();
+            self.parts.options.resources.metrics.timeouts.add((TimeoutOf::Drain,), left as u64);
+            tracing::warn!(sessions = left, ?limit, "sessions do not end; they are cut off");
             sessions.shutdown().await;
         }
     }
@@ -278,7 +280,7 @@ impl Parts {
             Ok(upstream) => upstream,
             Err(error) => {
                 tracing::error!(%target, %error, "the server cannot be reached");
-                return Ok(Some(Reason::ServerUnreachable { what: error.to_string(), url: target.to_string() }));
+                return Ok(Some(self.unconnected(target, &error)));
             }
         };
         let LinesOptions { limits, max_pending, shutdown, resources, waits, .. } = self.options.clone();
@@ -291,6 +293,17 @@ impl Parts {
         }
         log_end(&cause, orphans, counts, blocked);
         Ok(None)
+    }
+
+    /// Why there is no connection.
+    fn unconnected(&self, target: &Target, error: &io::Error) -> Reason {
+        // What the system gave up by itself took longer than we know.
+        if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
+            self.options.resources.metrics.timeouts.add((TimeoutOf::Connect,), 1);
+            let what = format!("connecting to {target}").into();
+            return Reason::Timeout(Timeout { what, after: self.options.start_timeout });
+        }
+        Reason::ServerUnreachable { what: error.to_string(), url: target.to_string() }
     }
 
     /// A session with a server over HTTP, which answers by itself when that cannot be reached.

@@ -231,7 +231,7 @@ impl Relay {
     ) -> Result<Body, Reason> {
         let limit = self.options.limits.max_frame_len();
         if body.size_hint().lower() > limit as u64 {
-            return Err(Reason::MessageTooLarge { limit, at: 0 });
+            return Err(Reason::MessageTooLarge { limit, at: 0, declared: body.size_hint().exact() });
         }
         if body.is_end_stream() {
             return Ok(Body::empty());

@@ -32,6 +32,15 @@ pub(super) struct Awaited {
 struct Note {
     token: Option<RequestId>,
     is_initialize: bool,
+    /// Whether it waits to be sent.
+    is_only_taken: bool,
+}
+
+/// What becomes of a request whose time has passed.
+pub(super) struct Overdue {
+    pub(super) may_be_cancelled: bool,
+    /// The server was not asked.
+    pub(super) is_only_taken: bool,
 }
 
 /// A request whose answer did not come in time.
@@ -51,8 +60,24 @@ impl Awaited {
         Self { timeouts, ..Self::default() }
     }
 
-    /// A request of the client goes out.
+    /// A request of the client goes out. If it was taken before, its time runs already.
     pub(super) fn asked(&mut self, frame: &[u8], envelope: &Envelope, now: Instant) {
+        if self.timeouts.is_off() {
+            return;
+        }
+        let id = envelope.id().map(|id| id.of(frame)).unwrap_or_default();
+        match self.deadlines.of_mut(id).filter(|note| note.is_only_taken) {
+            Some(note) => note.is_only_taken = false,
+            None => self.start(frame, envelope, false, now),
+        }
+    }
+
+    /// A request of the client was read, and goes out later.
+    pub(super) fn taken(&mut self, frame: &[u8], envelope: &Envelope, now: Instant) {
+        self.start(frame, envelope, true, now);
+    }
+
+    fn start(&mut self, frame: &[u8], envelope: &Envelope, is_only_taken: bool, now: Instant) {
         let Some((limit, id)) = self.timeouts.of_message(envelope, frame).zip(envelope.id()) else { return };
         let id = RequestId::new(id.of(frame));
         self.expired.retain(|expired| *expired != id);
@@ -63,7 +88,7 @@ impl Awaited {
             self.tokens.insert(token.clone(), id.clone());
         }
         let is_initialize = method_is(frame, envelope, "initialize");
-        self.deadlines.start(id, limit, Note { token, is_initialize }, now);
+        self.deadlines.start(id, limit, Note { token, is_initialize, is_only_taken }, now);
     }
 
     /// Nobody waits for the answer to `id` any more.
@@ -85,6 +110,14 @@ impl Awaited {
         }
     }
 
+    /// The server is alive where it answers these. Keep-alive shows that as progress does.
+    pub(super) fn heard_of(&mut self, ids: &[RequestId], clock: impl FnOnce() -> Instant) {
+        if !self.deadlines.is_empty() && !ids.is_empty() {
+            let now = clock();
+            ids.iter().for_each(|id| self.deadlines.extend(id, now));
+        }
+    }
+
     /// Whether the answer to `id`, for which nobody waits, comes too late; told once.
     pub(super) fn is_late(&mut self, id: &[u8]) -> bool {
         let found = self.expired.iter().position(|expired| expired.as_bytes() == id);
@@ -95,15 +128,16 @@ impl Awaited {
         self.deadlines.due()
     }
 
-    /// Takes a request whose time has passed, the limit, and whether it may be cancelled.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(RequestId, Duration, bool)> {
-        let (id, limit, Note { token, is_initialize }) = self.deadlines.take_due(now)?;
+    /// Takes a request whose time has passed, and the limit.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(RequestId, Duration, Overdue)> {
+        let (id, limit, Note { token, is_initialize, is_only_taken }) = self.deadlines.take_due(now)?;
         self.forget(id.as_bytes(), token);
         if self.expired.len() >= MAX_EXPIRED {
             self.expired.pop_front();
         }
         self.expired.push_back(id.clone());
-        Some((id, limit, !is_initialize))
+        let may_be_cancelled = !is_initialize && !is_only_taken;
+        Some((id, limit, Overdue { may_be_cancelled, is_only_taken }))
     }
 
     fn forget(&mut self, id: &[u8], token: Option<RequestId>) {

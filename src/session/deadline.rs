@@ -120,6 +120,11 @@ impl<K: Clone + Eq + Hash, V> Deadlines<K, V> {
         self.queue.insert(running.place, key);
     }
 
+    /// What is remembered of `key`.
+    pub(super) fn of_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
+        self.running.get_mut(key).map(|running| &mut running.of)
+    }
+
     /// `key` is not waited for any more.
     pub(super) fn stop<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
         let running = self.running.remove(key)?;
@@ -152,6 +157,12 @@ impl<K, V> Default for Deadlines<K, V> {
 }
 
 impl Timeout {
+    /// The rest of a long message did not come, while others waited for the memory it holds.
+    #[must_use]
+    pub const fn of_long_message(after: Duration) -> Self {
+        Self { what: Cow::Borrowed("the rest of a message of more than 1 MiB, for whose memory others wait,"), after }
+    }
+
     /// There was no answer in time.
     #[must_use]
     pub const fn of_answer(after: Duration) -> Self {

@@ -42,6 +42,9 @@ pub enum Reason {
         limit: usize,
         /// Offset of the answer in the stream it came by.
         at: u64,
+        /// Its length in bytes, where that was declared before it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        declared: Option<u64>,
     },
     /// The body or a header is encoded in a way we do not read.
     UnsupportedEncoding {
@@ -91,6 +94,9 @@ pub enum Reason {
         limit: usize,
         /// Offset of the message in the stream it came by.
         at: u64,
+        /// Its length in bytes, where that was declared before it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        declared: Option<u64>,
     },
     /// A method that the revision of the request does not have (rule M2).
     MethodNotFound {
@@ -281,7 +287,7 @@ impl Reason {
     #[must_use]
     pub fn of_answer(self) -> Self {
         match self {
-            Self::MessageTooLarge { limit, at } => Self::AnswerTooLarge { limit, at },
+            Self::MessageTooLarge { limit, at, declared } => Self::AnswerTooLarge { limit, at, declared },
             Self::Refused { what } => Self::AnswerRefused { what },
             other => other,
         }
@@ -378,8 +384,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AnswerRefused { what } => write!(f, "the answer cannot be passed on: {what}"),
-            Self::AnswerTooLarge { limit, at } => {
-                write!(f, "the answer at byte {at} is longer than the limit of {limit} bytes")
+            Self::AnswerTooLarge { limit, at, declared } => {
+                write!(f, "the answer at byte {at} is longer than the limit of {limit} bytes")?;
+                write_declared(f, *declared)
             }
             Self::UnsupportedEncoding { found, supported } => {
                 write!(f, "encoding {found:?} is not read here, only {supported}")
@@ -390,8 +397,9 @@ impl fmt::Display for Reason {
             Self::InvalidJson { what, at } => write!(f, "not JSON at byte {at}: {what}"),
             Self::InvalidTool { tool, what } => write!(f, "the tool {tool:?} cannot be called over HTTP: {what}"),
             Self::InvalidRequest { what } => write!(f, "invalid request: {what}"),
-            Self::MessageTooLarge { limit, at } => {
-                write!(f, "message at byte {at} is longer than the limit of {limit} bytes")
+            Self::MessageTooLarge { limit, at, declared } => {
+                write!(f, "message at byte {at} is longer than the limit of {limit} bytes")?;
+                write_declared(f, *declared)
             }
             Self::MethodNotFound { method } => write!(f, "this revision has no method {method:?}"),
             Self::MethodNotAllowed { allowed } => write!(f, "this endpoint knows only {allowed}"),
@@ -439,6 +447,11 @@ impl fmt::Display for Reason {
             }
         }
     }
+}
+
+/// How long something says that it is.
+fn write_declared(f: &mut fmt::Formatter<'_>, declared: Option<u64>) -> fmt::Result {
+    declared.map_or(Ok(()), |declared| write!(f, ": {declared} bytes are declared"))
 }
 
 /// The last line that the server said, which most often says why. The others are in `error.data`.

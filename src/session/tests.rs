@@ -134,7 +134,7 @@ fn batches_are_booked_element_by_element_and_whole_or_not_at_all() {
 #[test]
 fn refused_message_is_answered_to_whoever_waits() {
     let mut session = Session::new(8);
-    let reason = Reason::MessageTooLarge { limit: 4, at: 9 };
+    let reason = Reason::MessageTooLarge { limit: 4, at: 9, declared: None };
     let mut handle_refused = |from, kind, id: &str| {
         let answered = session.handle_refused(from, kind, id.as_bytes(), reason.clone());
         answered.map(|(to, _)| to)

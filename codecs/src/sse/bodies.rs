@@ -23,9 +23,10 @@ impl SseDecoder {
         table.clear();
         // The batch before is gone, if it ever will be: take its room back now, not when there is a new one.
         let room = self.kept.capacity() - self.kept.len();
-        if 0 < room && room < MIN_KEPT_LEN / 2 {
+        if 0 < room && room < MIN_KEPT_LEN / 2 && self.kept.len() <= LONG_LEN {
             self.kept.reserve(MIN_KEPT_LEN / 2);
         }
+        self.make_room(body.len());
         loop {
             if let Some(error) = self.refused.take() {
                 return Err(error);
@@ -39,6 +40,41 @@ impl SseDecoder {
                 return Ok(Some(batch));
             }
         }
+    }
+
+    /// What [`kept_capacity`](Self::kept_capacity) may become by a [`push`](Self::push) of `len` bytes; so that whoever
+    /// counts memory can ask for it before.
+    #[must_use]
+    pub fn room_for(&self, len: usize) -> usize {
+        let (capacity, total) = (self.kept.capacity(), self.kept.len().saturating_add(len));
+        if total > LONG_LEN {
+            capacity.max(self.long_len(total))
+        } else {
+            // The block may be larger than shows, as events were cut from its beginning.
+            (2 * capacity).max(2 * LONG_LEN)
+        }
+    }
+
+    /// A long event's block grows in steps that are told before, not to twice its size.
+    fn make_room(&mut self, len: usize) {
+        let total = self.kept.len().saturating_add(len);
+        if self.kept.is_empty() || total <= LONG_LEN || total <= self.kept.capacity() {
+            return;
+        }
+        let mut block = Vec::from(std::mem::take(&mut self.kept));
+        block.reserve_exact(self.long_len(total) - block.len());
+        self.kept = BytesMut::from(Bytes::from(block));
+    }
+
+    /// The block for `total` bytes of a long event.
+    fn long_len(&self, total: usize) -> usize {
+        let step = (total / 2).clamp(MIN_KEPT_LEN, MAX_STEP);
+        total.saturating_add(step).min(self.longest()).max(total)
+    }
+
+    /// What is longer than this is refused for one reason or another.
+    fn longest(&self) -> usize {
+        self.limits.max_frame_len() + self.limits.max_field_len() + LONGEST_NAME
     }
 
     /// One pass over `body`, when no line is unfinished.
@@ -62,7 +98,13 @@ impl SseDecoder {
             Data::Joined(data) => data.start(),
             Data::Nowhere | Data::Refused => kept.len(),
         };
+        let is_long = kept.capacity() > 2 * LONG_LEN;
         let joined = if joined_len > 0 { kept.split_to(joined_len).freeze() } else { Bytes::new() };
+        if is_long && joined_len > 0 {
+            // Few bytes must not keep the block of a long event.
+            let rest = std::mem::take(&mut kept);
+            keep(&mut kept, &rest);
+        }
         if let Data::Block(_) | Data::Joined(_) = ended.open.data {
             ended.open.data = Data::Joined(span(0, kept.len()));
         }
@@ -79,9 +121,7 @@ impl SseDecoder {
         let mut kept = std::mem::take(&mut self.kept);
         let data_len = self.open.data.len();
         let base = self.line_at - data_len as u64;
-        // What is longer than this is refused for one reason or another.
-        let longest = self.limits.max_frame_len() + self.limits.max_field_len() + LONGEST_NAME;
-        let room = longest.saturating_sub(kept.len());
+        let room = self.longest().saturating_sub(kept.len());
         let piece = body.get(..room.min(body.len())).unwrap_or_default();
         let line_end = memchr::memchr2(b'\r', b'\n', piece);
         let piece = piece.get(..line_end.unwrap_or(piece.len())).unwrap_or_default();
@@ -123,6 +163,8 @@ impl SseDecoder {
                     kept.truncate(data.end());
                     kept.advance(data.start());
                 }
+                // The block of what was refused is of no more use.
+                _ if kept.capacity() > LONG_LEN => kept = BytesMut::new(),
                 _ => kept.clear(),
             }
         }
@@ -135,7 +177,7 @@ impl SseDecoder {
 
 /// A named copy: of a shared body, what belongs to an event that goes on in the next one.
 fn keep(kept: &mut BytesMut, bytes: &[u8]) {
-    if kept.capacity() - kept.len() < bytes.len() {
+    if !bytes.is_empty() && kept.capacity() - kept.len() < bytes.len() {
         kept.reserve(bytes.len().max(MIN_KEPT_LEN / 2));
     }
     kept.extend_from_slice(bytes);
@@ -146,3 +188,7 @@ const LONGEST_NAME: usize = 8;
 
 /// Small events that span bodies share one allocation, again and again.
 const MIN_KEPT_LEN: usize = 4 << 10;
+/// Longer ones have a block of their own, that goes with them.
+const LONG_LEN: usize = 32 << 10;
+/// Most that such a block grows by.
+const MAX_STEP: usize = 8 << 20;

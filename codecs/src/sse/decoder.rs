@@ -179,9 +179,16 @@ impl SseDecoder {
         self.retry.map(Duration::from_millis)
     }
 
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn kept_len(&self) -> usize {
+    /// Bytes that are kept of an unfinished event, between two calls of [`push`](Self::push).
+    #[must_use]
+    pub fn kept_len(&self) -> usize {
         self.kept.len()
+    }
+
+    /// The size of the block they are kept in.
+    #[must_use]
+    pub fn kept_capacity(&self) -> usize {
+        self.kept.capacity()
     }
 
     /// One pass over `src`: hands out its events and leaves what must be kept at its start.

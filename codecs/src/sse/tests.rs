@@ -34,8 +34,10 @@ fn pushed<'a>(bodies: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> Hea
     let (mut table, mut said) = (EventTable::new(), Vec::new());
     for body in bodies {
         let mut body = Bytes::copy_from_slice(body);
+        let room = decoder.room_for(body.len());
         while step(decoder.push(&mut body, &mut table), &mut table, &mut said) {}
         assert!(body.is_empty());
+        assert!(decoder.kept_capacity() <= room, "{} for {room}", decoder.kept_capacity());
         assert!(decoder.kept_len() <= most_kept(limits), "kept {}", decoder.kept_len());
     }
     heard(&decoder, said)
@@ -183,6 +185,30 @@ fn floods_hold_no_memory() {
                 assert!(bodies.kept_len() <= 64, "{flood:?} keeps {}", bodies.kept_len());
             }
         }
+    }
+}
+
+#[test]
+fn block_of_a_long_event_grows_as_told_and_goes_with_it() {
+    const MIB: usize = 1 << 20;
+    let piece = Bytes::from(vec![b'x'; 16 << 10]);
+    // One that ends, and one that is refused.
+    for (max, pieces) in [(32 * MIB, 1200), (16 * MIB, 1200)] {
+        let mut decoder = SseDecoder::new(Limits::default().with_max_frame_len(max).unwrap());
+        let mut table = EventTable::new();
+        assert!(decoder.push(&mut Bytes::from("data: "), &mut table).unwrap().is_none());
+        let mut is_refused = false;
+        for _ in 0..pieces {
+            let room = decoder.room_for(piece.len());
+            is_refused |= decoder.push(&mut piece.clone(), &mut table).is_err();
+            let (len, capacity) = (decoder.kept_len(), decoder.kept_capacity());
+            assert!(capacity <= room && (is_refused || room <= len + len.clamp(64 << 10, 8 * MIB)), "{room}");
+        }
+        let mut end = Bytes::from("\n\ndata: begun");
+        assert_eq!(decoder.push(&mut end, &mut table).unwrap().is_none(), is_refused);
+        assert_eq!(is_refused, max < pieces * piece.len());
+        while decoder.push(&mut end, &mut table).unwrap().is_some() {}
+        assert!(decoder.kept_capacity() <= 64 << 10, "{}", decoder.kept_capacity());
     }
 }
 

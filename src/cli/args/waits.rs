@@ -14,7 +14,7 @@ use super::parse_duration;
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Time")]
 pub(crate) struct WaitArgs {
-    /// How long the server may take to answer a request; progress begins the time anew [default: no limit]
+    /// How long the server may take to answer a request; progress, and over HTTP keep-alive, begin it anew [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) response_timeout: Option<Duration>,
 

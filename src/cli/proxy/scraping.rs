@@ -77,6 +77,8 @@ impl Scraping {
         let Self { listener: Some((address, guard)), resources } = self else { return Ok(None) };
         let mut config = Config::default();
         (config.guard, config.max_connections) = (guard, MAX_CONNECTIONS);
+        // Their connections hold memory of the same process. What they ask counts elsewhere than what clients do.
+        config.resources.budget = resources.budget.clone();
         let cannot = |error: io::Error| Failure::new(RUNTIME, advice::listening("--metrics", &address, &error));
         let listener = Listener::bind(&address, config).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;

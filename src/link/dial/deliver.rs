@@ -31,7 +31,11 @@ impl Dial {
     pub(super) fn handle_step(&mut self, key: Key, step: Step) {
         let _in = self.posted.get(&key).map(|posted| posted.span.clone().entered());
         match step {
-            Step::Events(batch) => self.deliver_events(key, &batch),
+            Step::Events(batch, charges) => {
+                self.unwritten = charges;
+                self.deliver_events(key, &batch);
+            }
+            Step::Heard => self.heard(key),
             Step::Skipped(error) => self.note_skipped(key, error),
             Step::Whole { body, is_joined } => {
                 if is_joined {
@@ -44,6 +48,7 @@ impl Dial {
     }
 
     fn deliver_events(&mut self, key: Key, batch: &EventBatch) {
+        self.heard(key);
         self.to_client.read(super::now());
         for (index, event) in batch.iter().enumerate() {
             let Some(posted) = self.posted.get_mut(&key) else { return };
@@ -64,11 +69,18 @@ impl Dial {
         }
     }
 
+    /// The server said something on the stream that carries the answers to these requests, be it a comment.
+    fn heard(&mut self, key: Key) {
+        if let Some(posted) = self.posted.get(&key) {
+            self.session.heard_of(&posted.ids, super::now);
+        }
+    }
+
     #[cold]
     fn note_skipped(&mut self, key: Key, error: FrameError) {
         tracing::warn!(from = %StreamKey::UPSTREAM, %error, "message skipped");
         let reason = match error {
-            FrameError::MessageTooLarge { limit, at } => Reason::MessageTooLarge { limit, at },
+            FrameError::MessageTooLarge { limit, at } => Reason::MessageTooLarge { limit, at, declared: None },
             other => Reason::Refused { what: other.to_string() },
         };
         if let Some(posted) = self.posted.get_mut(&key) {
@@ -172,6 +184,11 @@ impl Dial {
         }
         posted.ids.clear();
         self.asking -= 1;
+        self.linger_on(key);
+    }
+
+    /// Nothing is awaited of this exchange any more.
+    pub(super) fn linger_on(&mut self, key: Key) {
         self.lingering.push_back(key);
         if self.lingering.len() > MAX_LINGERING
             && let Some(oldest) = self.lingering.pop_front()
@@ -248,8 +265,8 @@ impl Dial {
                 if let Some(exhausted) = end.no_room {
                     return self.fail(key, &no_room(exhausted));
                 }
-                if let Some(limit) = end.too_long {
-                    return self.fail(key, &Reason::MessageTooLarge { limit, at: 0 });
+                if let Some((limit, declared)) = end.too_long {
+                    return self.fail(key, &Reason::MessageTooLarge { limit, at: 0, declared });
                 }
                 tracing::warn!(%what, "a stream ended without the answer");
                 self.resume(key, end);

@@ -105,10 +105,15 @@ impl Dial {
         if !can_begin_anew(status) {
             posted.outgoing = None;
         }
+        if posted.ids.is_empty() {
+            // Nothing is awaited of it, so nothing ends it that does not end by itself (rule H5: it has no body).
+            self.linger_on(key);
+        }
         if !status.is_success() {
             let max = self.options.limits.max_frame_len().min(MAX_REFUSAL_LEN);
             return self.read_whole(key, body, max);
         }
+        let Some(posted) = self.posted.get(&key) else { return };
         if posted.ids.is_empty() || matches!(self.mode, Mode::TwoEndpoints(_)) {
             return self.handle_taken(key, parts, body);
         }
@@ -135,8 +140,11 @@ impl Dial {
     fn handle_taken(&mut self, key: Key, parts: &Parts, body: Incoming) {
         let Some(posted) = self.posted.get_mut(&key) else { return };
         let is_initialized = posted.is_initialized;
-        self.asking -= usize::from(posted.counts());
-        posted.ids.clear();
+        if posted.counts() {
+            self.asking -= 1;
+            posted.ids.clear();
+            self.linger_on(key);
+        }
         if encoded(&parts.headers).is_none() && matches!(media(&parts.headers), Media::Events) {
             self.read_events(key, body);
         } else if body.is_end_stream() {
@@ -185,7 +193,8 @@ impl Dial {
 
     /// Reads an event stream.
     pub(super) fn read_events(&mut self, key: Key, body: Incoming) {
-        let answer = Answer::events(key, body, self.options.limits).with_pause(self.options.waits.sse_read);
+        let answer =
+            Answer::events(key, body, self.options.limits, &self.allowance).with_pause(self.options.waits.sse_read);
         self.read(answer, key);
     }
 

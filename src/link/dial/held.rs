@@ -43,7 +43,7 @@ impl Held {
 
     /// Forgets the request with this id. False: there is none.
     pub(super) fn forget(&mut self, id: &RequestId) -> bool {
-        let found = self.queue.iter().position(|outgoing| outgoing.elements.is_empty() && outgoing.ids().contains(id));
+        let found = self.queue.iter().position(|outgoing| outgoing.is_request(id));
         let forgotten = found.and_then(|index| self.queue.remove(index));
         self.len -= forgotten.as_ref().map_or(0, cost);
         forgotten.is_some()

@@ -93,6 +93,7 @@ impl Dial {
             match parsed {
                 Ok((envelope, elements, seen)) => {
                     let elements: Box<[_]> = elements;
+                    self.session.take(&frame, &envelope, super::now());
                     self.waiting.push_back(Outgoing { seen, ..Outgoing::new(frame, envelope, &elements) });
                 }
                 Err(error) => {
@@ -350,15 +351,13 @@ impl Dial {
 
     /// Answers the server for the client.
     pub(super) fn answer_server(&mut self, reply: &crate::session::Reply) {
-        let mut message = bytes::BytesMut::with_capacity(256);
-        reply.write(&mut message);
-        let frame = message.freeze();
+        let frame = self.options.resources.budget.written(|message| reply.write(message));
         if let Ok(envelope) = self.parser.parse(&frame)
             && matches!(envelope.kind(), Kind::Response | Kind::Error)
         {
             let mut outgoing = Outgoing::new(frame, envelope, &[]);
             outgoing.is_noted = true;
-            self.waiting.push_back(outgoing);
+            self.waiting.push_own_answer(outgoing);
         }
     }
 }

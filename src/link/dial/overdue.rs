@@ -27,6 +27,7 @@ impl Dial {
         {
             let timeout = Timeout { what: "the client's reading of what is there for it".into(), after: limit };
             tracing::warn!("{timeout}");
+            self.options.resources.metrics.timeouts.add((TimeoutOf::Write,), 1);
             self.cause = Cause::Timeout(timeout);
             self.outbox.close();
             self.stall.freed(|| now);
@@ -45,6 +46,8 @@ impl Dial {
         tracing::warn!(?id, "a request was not answered in time");
         self.options.resources.metrics.timeouts.add((TimeoutOf::Response,), 1);
         self.push_reply(StreamKey::UPSTREAM, &reply);
+        // If it was not posted yet, it never will be.
+        let _was_unposted = self.held.forget(&id) || self.waiting.forget(&id);
         let found = self.posted.iter().find(|(_, posted)| posted.ids.contains(&id));
         let era = found.map_or(Era::Legacy, |(_, posted)| posted.era);
         // Others of the same batch may still wait for theirs.

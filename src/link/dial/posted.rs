@@ -27,6 +27,8 @@ pub(super) struct Outgoing {
     pub(super) elements: Box<[BatchElement]>,
     /// Whether the session knows of it already.
     pub(super) is_noted: bool,
+    /// Whether it answers the server for the client.
+    pub(super) is_own_answer: bool,
     /// Whether it was refused once with its session, and is sent to the next one ("Sent again" in ARCHITECTURE.md).
     pub(super) is_resent: bool,
     /// Redirects that were followed.
@@ -88,7 +90,9 @@ pub(super) enum Purpose {
 
 impl Outgoing {
     pub(super) fn new(frame: Bytes, envelope: Envelope, elements: &[BatchElement]) -> Self {
-        Self { frame, envelope, elements: elements.into(), is_noted: false, is_resent: false, hops: 0, seen: None }
+        let elements = elements.into();
+        let (is_noted, is_own_answer, is_resent) = (false, false, false);
+        Self { frame, envelope, elements, is_noted, is_own_answer, is_resent, hops: 0, seen: None }
     }
 
     pub(super) fn message(&self) -> Message<'_> {
@@ -110,6 +114,11 @@ impl Outgoing {
         };
         let inside = self.elements.iter().map(BatchElement::envelope);
         alone.iter().chain(inside).filter_map(of).collect()
+    }
+
+    /// Whether it is the request with this id, and no more than that.
+    pub(super) fn is_request(&self, id: &RequestId) -> bool {
+        self.elements.is_empty() && self.ids().contains(id)
     }
 
     /// Whether something in it wants an answer.

@@ -116,7 +116,7 @@ impl Asked {
     fn look(&mut self, chunk: &Bytes) -> Result<(), Reason> {
         let limit = self.limits.max_frame_len();
         if chunk.len() > limit - self.len {
-            return Err(Reason::MessageTooLarge { limit, at: 0 });
+            return Err(Reason::MessageTooLarge { limit, at: 0, declared: None });
         }
         self.len += chunk.len();
         if self.is_judged {
@@ -318,7 +318,7 @@ fn mirrored(headers: &HeaderMap) -> HeaderMap {
 /// What is wrong with a message that has no envelope.
 pub(super) fn reason(error: EnvelopeError) -> Reason {
     match error {
-        EnvelopeError::TooLarge { limit } => Reason::MessageTooLarge { limit: limit as usize, at: 0 },
+        EnvelopeError::TooLarge { limit } => Reason::MessageTooLarge { limit: limit as usize, at: 0, declared: None },
         error if error.is_syntax() => Reason::InvalidJson { what: error.to_string(), at: error.at() as u64 },
         error => Reason::Refused { what: error.to_string() },
     }

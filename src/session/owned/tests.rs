@@ -513,7 +513,7 @@ fn end_answers_everybody_and_accepts_nothing_more() {
 fn unreadable_message_is_answered_to_whoever_waits() {
     let mut desk = Desk::running("2025-06-18");
     let _ = desk.posted(A, &ask("1", "a"));
-    let reason = Reason::MessageTooLarge { limit: 4, at: 9 };
+    let reason = Reason::MessageTooLarge { limit: 4, at: 9, declared: None };
     desk.session.hear_refused(Kind::Response, b"1", reason.clone());
     let outputs = desk.outputs();
     assert!(outputs.len() == 1 && outputs[0].starts_with("10 {") && outputs[0].ends_with(" end"), "{outputs:?}");

@@ -22,15 +22,18 @@ fn reply_has_the_requesters_id_and_the_numbers() {
             "data": {"source": "shadowcat", "reason": "server_exited", "exitCode": 3},
         }})
     );
-    let too_large = written(b"1", Reason::MessageTooLarge { limit: 4, at: 9 });
+    let too_large = written(b"1", Reason::MessageTooLarge { limit: 4, at: 9, declared: None });
     assert_eq!(too_large["error"]["data"]["limit"], 4);
     assert_eq!(too_large["error"]["data"]["at"], 9);
+    assert_eq!(too_large["error"]["data"].get("declared"), None);
+    let declared = written(b"1", Reason::MessageTooLarge { limit: 4, at: 9, declared: Some(5) });
+    assert_eq!(declared["error"]["data"]["declared"], 5);
 }
 
 /// MCP 2026-07-28 "Error Codes" (rule M2): whoever asked is not told that the request was wrong.
 #[test]
 fn what_is_wrong_with_an_answer_is_not_blamed_on_the_request() {
-    let too_large = Reason::MessageTooLarge { limit: 4, at: 9 }.of_answer();
+    let too_large = Reason::MessageTooLarge { limit: 4, at: 9, declared: None }.of_answer();
     let refused = Reason::Refused { what: "deep".into() }.of_answer();
     for reason in [&too_large, &refused] {
         assert_eq!((reason.code(), reason.status()), (-32603, StatusCode::BAD_GATEWAY), "{reason:?}");
@@ -58,7 +61,7 @@ fn reasons() -> Vec<(Reason, i32, u16)> {
         (Reason::InvalidJson { what: text(), at: 1 }, -32700, 400),
         (Reason::InvalidRequest { what: text() }, -32600, 400),
         (Reason::InvalidTool { tool: text(), what: "x" }, -32602, 400),
-        (Reason::MessageTooLarge { limit: 1, at: 0 }, -32600, 413),
+        (Reason::MessageTooLarge { limit: 1, at: 0, declared: None }, -32600, 413),
         (Reason::MethodNotFound { method: "x" }, -32601, 404),
         (Reason::MethodNotAllowed { allowed: "POST" }, -32600, 405),
         (Reason::MissingMeta { field: "x" }, -32602, 400),

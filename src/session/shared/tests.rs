@@ -306,7 +306,7 @@ fn rules_t5_h9_f8_what_a_server_may_not_say_goes_nowhere() {
 fn answer_that_cannot_pass_is_an_error_to_its_owner() {
     let mut desk = Desk::new();
     let (a, _) = desk.ask(r#"{"id":"x","method":"a"}"#);
-    let reason = Reason::MessageTooLarge { limit: 4, at: 9 };
+    let reason = Reason::MessageTooLarge { limit: 4, at: 9, declared: None };
     assert_eq!(desk.shared.hear_refused(Kind::Request, b"1", reason.clone()), None);
     assert_eq!(desk.shared.hear_refused(Kind::Response, b"\"1\"", reason.clone()), None);
     let (to, reply) = desk.shared.hear_refused(Kind::Response, b"1", reason.clone()).expect("somebody waits");

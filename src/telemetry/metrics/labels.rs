@@ -338,6 +338,8 @@ label! {
         Stdio => "stdio",
         /// For HTTP.
         Http => "http",
+        /// For messages of our own.
+        Own => "own",
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     resources::Resources,
+    telemetry::metrics::labels::TimeoutOf,
     transport::listen::{Address, Listening},
 };
 pub use request_body::RequestBody;
@@ -166,6 +167,7 @@ impl Listener {
         };
         if timeout(config.drain_timeout, all).await.is_err() {
             let (limit, left) = (config.drain_timeout, connections.len());
+            config.resources.metrics.timeouts.add((TimeoutOf::Drain,), left as u64);
             tracing::warn!(connections = left, ?limit, "the drain deadline has passed; what still runs is cut off");
             connections.shutdown().await;
         }

@@ -103,8 +103,9 @@ async fn whole(
     limit: usize,
     (allowance, metrics): (&Allowance, &Metrics),
 ) -> Result<Bytes, Reason> {
-    let too_large = || Reason::MessageTooLarge { limit, at: 0 };
-    let told = body.size_hint().exact().map(|len| usize::try_from(len).unwrap_or(usize::MAX));
+    let declared = body.size_hint().exact();
+    let too_large = || Reason::MessageTooLarge { limit, at: 0, declared };
+    let told = declared.map(|len| usize::try_from(len).unwrap_or(usize::MAX));
     if told.is_some_and(|len| len > limit) {
         return Err(too_large());
     }
