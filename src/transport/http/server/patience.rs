@@ -293,7 +293,8 @@ impl AsyncRead for Patient {
         let has_come = len > 0;
         if has_come && matches!(this.phase.at(), IDLE | QUIET) {
             this.phase.set(HEAD);
-            this.wait(HEAD);
+            // Its time begins when hyper asks for more, which is now, unless the whole head is here: then it needs none.
+            this.waits_for = IDLE;
         }
         if this.phase.at() != HEAD {
             this.head.clear();
