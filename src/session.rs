@@ -348,7 +348,7 @@ impl Session {
     /// `answerer` answered `id`, or nobody waits for that answer any more.
     fn answered(&mut self, answerer: StreamKey, id: &[u8]) -> Option<Asked> {
         let asked = self.pending.answered(answerer, id)?;
-        if answerer == StreamKey::UPSTREAM && !self.pending.contains(answerer, id) {
+        if answerer == StreamKey::UPSTREAM && asked.is_last() {
             // Forgotten once it is answered, as another request may have its id then.
             self.initialize.take_if(|(initialize, _)| initialize.as_bytes() == id);
             self.awaited.answered(id);

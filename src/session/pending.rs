@@ -6,11 +6,11 @@
 use std::{
     borrow::Borrow,
     fmt,
-    hash::{Hash, Hasher, RandomState},
+    hash::{BuildHasher as _, Hash, Hasher, RandomState},
     time::Instant,
 };
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::{HashTable, hash_table::Entry};
 
 use super::StreamKey;
 
@@ -19,8 +19,17 @@ pub(super) struct Pending {
     max: usize,
     /// Requests in `asked`, duplicates counted. Invariant: `len <= max`.
     len: usize,
+    /// Invariant: no two with the same answerer and id.
+    asked: HashTable<Waiting>,
     // SipHash with a random key: the ids are chosen by peers.
-    asked: HashMap<Key, Asked, RandomState>,
+    keys: RandomState,
+}
+
+/// An id, and who has to answer it.
+struct Waiting {
+    answerer: StreamKey,
+    id: RequestId,
+    asked: Asked,
 }
 
 /// One id in flight.
@@ -47,20 +56,9 @@ enum Repr {
     Boxed(Box<[u8]>),
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    answerer: StreamKey,
-    id: RequestId,
-}
-
-struct KeyRef<'a> {
-    answerer: StreamKey,
-    id: &'a [u8],
-}
-
 impl Pending {
     pub(super) fn new(max: usize) -> Self {
-        Self { max, len: 0, asked: HashMap::default() }
+        Self { max, len: 0, asked: HashTable::new(), keys: RandomState::new() }
     }
 
     /// Requests that may wait besides those that do.
@@ -79,10 +77,16 @@ impl Pending {
             return Err(self.max);
         }
         self.len += 1;
-        match self.asked.get_mut(&KeyRef { answerer, id }) {
-            Some(asked) => asked.count += 1,
-            None => {
-                self.asked.insert(Key { answerer, id: RequestId::new(id) }, Asked { at, count: 1 });
+        let Self { asked, keys, .. } = self;
+        let entry = asked.entry(
+            hash(keys, id),
+            |waiting| waiting.is(answerer, id),
+            |waiting| hash(keys, waiting.id.as_bytes()),
+        );
+        match entry {
+            Entry::Occupied(mut waiting) => waiting.get_mut().asked.count += 1,
+            Entry::Vacant(place) => {
+                place.insert(Waiting { answerer, id: RequestId::new(id), asked: Asked { at, count: 1 } });
             }
         }
         Ok(())
@@ -90,12 +94,13 @@ impl Pending {
 
     /// `answerer` answered `id`, or nobody waits for that answer any more.
     pub(super) fn answered(&mut self, answerer: StreamKey, id: &[u8]) -> Option<Asked> {
-        let key = KeyRef { answerer, id };
-        let asked = self.asked.get_mut(&key)?;
-        let answered = *asked;
-        asked.count -= 1;
-        if asked.count == 0 {
-            self.asked.remove(&key);
+        let hash = hash(&self.keys, id);
+        let mut waiting = self.asked.find_entry(hash, |waiting| waiting.is(answerer, id)).ok()?;
+        let answered = waiting.get().asked;
+        if answered.is_last() {
+            waiting.remove();
+        } else {
+            waiting.get_mut().asked.count -= 1;
         }
         self.len -= 1;
         Some(answered)
@@ -103,22 +108,35 @@ impl Pending {
 
     /// Takes any one request that `answerer` has yet to answer.
     pub(super) fn take_any(&mut self, answerer: StreamKey) -> Option<RequestId> {
-        let id = self.asked.keys().find(|key| key.answerer == answerer)?.id.clone();
+        let id = self.asked.iter().find(|waiting| waiting.answerer == answerer)?.id.clone();
         self.answered(answerer, id.as_bytes())?;
         Some(id)
     }
 
     pub(super) fn contains(&self, answerer: StreamKey, id: &[u8]) -> bool {
-        self.asked.contains_key(&KeyRef { answerer, id })
+        self.asked.find(hash(&self.keys, id), |waiting| waiting.is(answerer, id)).is_some()
     }
 
     /// What `answerer` has yet to answer, in no order.
     pub(super) fn ids_at(&self, answerer: StreamKey) -> impl Iterator<Item = &RequestId> + Clone {
-        self.asked.keys().filter(move |key| key.answerer == answerer).map(|key| &key.id)
+        self.asked.iter().filter(move |waiting| waiting.answerer == answerer).map(|waiting| &waiting.id)
     }
 
     pub(super) fn len_at(&self, answerer: StreamKey) -> usize {
-        self.asked.keys().filter(|key| key.answerer == answerer).count()
+        self.asked.iter().filter(|waiting| waiting.answerer == answerer).count()
+    }
+}
+
+impl Waiting {
+    fn is(&self, answerer: StreamKey, id: &[u8]) -> bool {
+        self.answerer == answerer && self.id.as_bytes() == id
+    }
+}
+
+impl Asked {
+    /// Whether no other request with this id waits.
+    pub(super) fn is_last(self) -> bool {
+        self.count == 1
     }
 }
 
@@ -179,18 +197,11 @@ impl fmt::Debug for RequestId {
     }
 }
 
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // Field by field as `Key` does it, so that both hash alike.
-        self.answerer.hash(state);
-        self.id.hash(state);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.answerer == key.answerer && self.id == key.id.as_bytes()
-    }
+/// Of the id alone: few are in flight at both sides at once, and those are told apart by [`Waiting::is`].
+fn hash(keys: &RandomState, id: &[u8]) -> u64 {
+    let mut hasher = keys.build_hasher();
+    hasher.write(id);
+    hasher.finish()
 }
 
 /// Longest id that is kept without an allocation. Real ones are small integers and UUIDs, which have 38
