@@ -273,9 +273,14 @@ impl Budget {
     /// free.
     #[must_use]
     pub fn try_spare(&self, len: usize) -> Option<Charge> {
+        if self.has_plenty() { self.try_take(len) } else { None }
+    }
+
+    /// Whether half of what is common is free.
+    #[must_use]
+    pub fn has_plenty(&self) -> bool {
         let common = &self.areas.common;
-        let is_plenty = common.free.available_permits().saturating_mul(2 * UNIT) >= common.len;
-        if is_plenty { self.try_take(len) } else { None }
+        common.free.available_permits().saturating_mul(2 * UNIT) >= common.len
     }
 
     /// Waits for room for `len` bytes, in the order of asking. Whoever asks for at most [`SMALL_LEN`] may hold

@@ -74,6 +74,14 @@ impl Room {
         len <= self.len()
     }
 
+    /// Gives its turn back for `len` bytes of what is common, if there is plenty. Whether it does.
+    pub fn settles(&mut self, len: usize) -> bool {
+        let Some(charge) = self.allowance.budget().try_spare(len) else { return false };
+        self.small.push(charge);
+        self.turn = None;
+        true
+    }
+
     /// Gives back what is beyond `len` bytes. A turn only as a whole, and only if its bytes find room elsewhere: whoever
     /// kept a part of it and grew again would wait for a whole one for ever, since nobody else has the rest.
     pub fn shrink(&mut self, len: usize) {

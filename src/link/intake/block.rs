@@ -25,6 +25,8 @@ pub(super) struct Block {
     allocated: usize,
     /// Room for the next block, while frames of this one are on their way.
     next: Option<Room>,
+    /// Reads since a long line was in it.
+    short_reads: u32,
 }
 
 /// What frames that are on their way hold of their block.
@@ -38,7 +40,8 @@ struct Held {
 impl Block {
     pub(super) fn new(allowance: &Allowance, toward: Toward) -> Self {
         let held = Held::new(Room::new(allowance, toward));
-        Self { allowance: allowance.clone(), toward, buf: Pooled::default(), held, allocated: 0, next: None }
+        let (buf, allocated, short_reads) = (Pooled::default(), 0, KEPT_READS);
+        Self { allowance: allowance.clone(), toward, buf, held, allocated, next: None, short_reads }
     }
 
     pub(super) fn buf(&mut self) -> &mut BytesMut {
@@ -52,7 +55,8 @@ impl Block {
 
     /// Whether it holds what others may wait for.
     pub(super) fn is_large(&self) -> bool {
-        self.held.room.len() > SMALL_LEN
+        let room = &self.held.room;
+        room.is_large() && room.len() > SMALL_LEN
     }
 
     /// Whether they do.
@@ -89,8 +93,14 @@ impl Block {
         read: usize,
         expected: usize,
     ) -> Poll<Result<(), Exhausted>> {
-        if self.is_large() && self.buf.len() < SMALL_LEN / 2 {
+        if self.is_large() && self.buf.len() < SMALL_LEN / 2 && !self.settles() {
             self.leave_large();
+        }
+        self.note_read();
+        if self.buf.len() < LONG_LEN && self.is_kept() {
+            // From its beginning, if nobody holds a part of it: the next line is likely to be as long as the last.
+            let rest = self.allocated.saturating_sub(self.buf.len());
+            let _is_alone = self.buf.try_reclaim(rest);
         }
         let (len, wanted) = (self.buf.len(), read.max(expected) + PADDING);
         let spare = self.buf.capacity() - len;
@@ -133,6 +143,27 @@ impl Block {
         Poll::Ready(Ok(()))
     }
 
+    /// One more read; whether the block is of more use than the next reads need is decided by the last ones.
+    fn note_read(&mut self) {
+        let is_long = self.buf.len() >= LONG_LEN;
+        self.short_reads = if is_long { 0 } else { (self.short_reads + 1).min(KEPT_READS) };
+    }
+
+    /// Whether a block that long lines have made long stays so, as long as there is plenty of room for others. They may
+    /// come one after another, and each would grow one of its own: of a processor's time for lines of 1 MiB, that was
+    /// a third.
+    fn is_kept(&self) -> bool {
+        let room = self.held.room.len();
+        self.short_reads < KEPT_READS && room <= KEPT_LEN && self.allowance.budget().has_plenty()
+    }
+
+    /// A large line has left: its block stays for the next one, for room that nobody waits for. Whether it does.
+    fn settles(&mut self) -> bool {
+        let Some(Held { room, .. }) = Arc::get_mut(&mut self.held) else { return false };
+        let len = self.allocated.max(self.buf.capacity());
+        len <= KEPT_LEN && room.settles(len)
+    }
+
     /// Leaves the block it has to the frames that are on their way.
     fn go_on_with(&mut self, buf: Pooled, room: Room) {
         self.allocated = buf.capacity();
@@ -153,7 +184,7 @@ impl Block {
     /// may have made it grow.
     fn is_fitting(&self, wanted: usize) -> bool {
         let room = self.held.room.len();
-        room <= 2 * wanted && self.buf.capacity() <= room
+        (room <= 2 * wanted || self.is_kept()) && self.buf.capacity() <= room
     }
 
     /// What is left behind a large line moves into a block of its own, if there is room for one at once. Otherwise the
@@ -229,6 +260,13 @@ impl AsRef<[u8]> for Pinned {
 
 /// Most that a block grows by ("Memory" in ARCHITECTURE.md).
 const MAX_STEP: usize = 8 << 20;
+
+/// Longest block that stays for the next line because the last one was long.
+const KEPT_LEN: usize = 4 << 20;
+/// So much of one line in a block makes the line a long one.
+const LONG_LEN: usize = 32 << 10;
+/// How many reads it stays for.
+const KEPT_READS: u32 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -329,5 +367,48 @@ mod tests {
         let counts = stdio.counts();
         assert_eq!((counts.hits + counts.misses, counts.returned + counts.dropped), (1, 1));
         assert_eq!((counts.dropped, stdio.kept()), (1, (0, 0)));
+    }
+
+    /// A line of `len` bytes through `block`, in reads of what a pipe holds, and nobody has it any more.
+    fn pass(block: &mut Block, len: usize) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        while block.len() < len {
+            assert!(matches!(block.poll_room(cx, LONG_LEN, 0), Poll::Ready(Ok(()))));
+            let read = block.spare().min(64 << 10).min(len - block.len());
+            block.buf().extend_from_slice(&[b'x'; 64 << 10][..read]);
+        }
+        drop(block.buf().split().freeze());
+    }
+
+    #[tokio::test]
+    async fn a_block_stays_for_long_lines_that_follow_each_other_and_holds_no_turn_between_them() {
+        let (budget, allowance) = pooled();
+        let mut block = Block::new(&allowance, Toward::Client);
+        pass(&mut block, SMALL_LEN + 1);
+        let (first, allocated) = (block.buf().as_ptr().addr() + block.spare(), block.allocated);
+        assert!(block.is_large() && allocated > SMALL_LEN);
+        for _ in 0..4 {
+            pass(&mut block, SMALL_LEN + 1);
+            assert!(!block.is_large(), "others may have their turns");
+            assert_eq!((block.buf().as_ptr().addr() + block.spare(), block.allocated), (first, allocated));
+        }
+        for _ in 0..4 * KEPT_READS {
+            pass(&mut block, MIN_BLOCK_LEN);
+        }
+        assert!(block.allocated < SMALL_LEN, "no line was long for long");
+        block.clear();
+        drop(block);
+        drop(allowance);
+        assert_eq!(budget.held(), budget.pools().map_or(0, |pools| pools.stdio().max_len() + pools.http().max_len()));
+    }
+
+    #[tokio::test]
+    async fn a_block_does_not_stay_where_room_is_short() {
+        let (budget, allowance) = pooled();
+        let mut block = Block::new(&allowance, Toward::Client);
+        let others: Vec<_> = std::iter::from_fn(|| budget.try_spare(64 << 10)).collect();
+        pass(&mut block, SMALL_LEN + 1);
+        pass(&mut block, MIN_BLOCK_LEN);
+        assert!(!others.is_empty() && block.allocated < SMALL_LEN);
     }
 }
