@@ -71,6 +71,7 @@ async fn proxied(plan: Plan, log: &Log) -> Result<Outcome, Failure> {
     let stdio = stdio::take().map_err(|error| broken("cannot use stdin and stdout", &error))?;
     let mut lines = log.server_lines(plan.name.clone());
     let lines = async move |line: &[u8]| lines.pass(line).await;
+    crate::allocator::forget_start();
     let outcome = link::run(stdio, &mut keeper, child, lines, plan.options.clone()).await;
     // Also when the session failed: nothing stays behind.
     let finished = keeper.finish();
