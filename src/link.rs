@@ -28,6 +28,8 @@ pub mod mux;
 mod nursery;
 mod outbox;
 #[cfg(unix)]
+mod outcome;
+#[cfg(unix)]
 mod parting;
 pub mod pipe;
 mod refused;

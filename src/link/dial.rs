@@ -36,7 +36,7 @@ mod waiting;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    future::{pending, poll_fn},
+    future::poll_fn,
     io,
     sync::Arc,
     task::{Context, Poll},
@@ -50,7 +50,6 @@ use futures::{
     task::AtomicWaker,
 };
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
-use tokio::time::sleep_until;
 use tracing::Instrument as _;
 
 use self::{
@@ -73,7 +72,7 @@ use super::{
 };
 use crate::{
     budget::{Allowance, Charges, Toward},
-    clock,
+    clock::{std_now as now, until},
     resources::Resources,
     session::{Counts, Reason, Reply, Session, StreamKey, Timeout, dialed::Dialed},
     telemetry::metrics::{
@@ -515,17 +514,6 @@ impl fmt::Display for Cause {
             Self::Timeout(timeout) => timeout.fmt(f),
         }
     }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due.into()).await,
-        None => pending().await,
-    }
-}
-
-fn now() -> Instant {
-    clock::now().into_std()
 }
 
 /// How long the server may take to say that it took the end of the session.

@@ -13,6 +13,8 @@
 //!
 //! What is not here: starting, ending and judging a child ([`super::stdio`]), and reading the clock.
 
+mod batch;
+mod half;
 pub(super) mod message_log;
 mod overdue;
 
@@ -23,22 +25,12 @@ use std::{
     time::Instant,
 };
 
-use bytes::BytesMut;
-use shadowcat_codecs::{
-    Limits,
-    envelope::{EnvelopeError, EnvelopeParser},
-};
+use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 
-use super::{
-    counting::count_error,
-    intake::{Intake, Unread},
-    outbox::Outbox,
-    refused::{Oversized, Refused},
-    waits::{Alarm, Stall, Waits},
-};
+use super::waits::{Alarm, Stall, Waits};
 use crate::{
-    budget::{Allowance, Toward},
-    session::{Action, Message, Reason, Reply, Session, StreamKey},
+    budget::Allowance,
+    session::{Reason, Reply, Session, StreamKey},
     telemetry::metrics::{
         Flow, Metrics,
         labels::{Link, Side, TimeoutOf, To},
@@ -46,6 +38,7 @@ use crate::{
     transport::{Reader, Writer},
     verify::Verify,
 };
+use half::{Half, Moved};
 use message_log::MessageLog;
 pub use overdue::Blocked;
 pub(super) use overdue::{Overdue, Turn};
@@ -84,22 +77,6 @@ pub enum Event {
     Quiet,
     /// The client has asked for `initialize`.
     Initializing,
-}
-
-/// One side: what comes from there, and what goes there.
-#[derive(Debug)]
-struct Half {
-    key: StreamKey,
-    intake: Intake,
-    outbox: Outbox,
-    told_ended: bool,
-    told_gone: bool,
-    /// Whether nothing is read from this side until it has read our replies.
-    is_held: bool,
-    oversized: Oversized,
-    log: MessageLog,
-    /// How what goes there is taken.
-    stall: Stall,
 }
 
 impl Pipe {
@@ -305,87 +282,10 @@ impl Pipe {
         Moved::On
     }
 
-    /// Cuts what was read into frames, and queues those that are to be forwarded.
-    fn take_frames(&mut self, from: StreamKey, now: Instant) {
-        loop {
-            self.observe_oversized(from);
-            match self.take_batch(from, now) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => self.skip(from, error),
-            }
-        }
-    }
-
-    /// The line at hand cannot be passed on; the decoder skips it.
-    #[cold]
-    fn skip(&mut self, from: StreamKey, error: Unread) {
-        tracing::warn!(%from, %error, "message skipped");
-        let limits = self.limits;
-        if let Some(reason) = error.reason() {
-            self.half(from).oversized.start(limits, reason);
-        }
-    }
-
-    /// Looks at what is about to be skipped, and tells whoever waits for it once it is known.
-    fn observe_oversized(&mut self, from: StreamKey) {
-        let Half { intake, oversized, .. } = self.half(from);
-        let (skipped, ended) = intake.skipped();
-        let Some(refused) = oversized.observe(skipped, ended) else { return };
-        if let Some((to, reply)) = refused.reply(from, &mut self.session) {
-            self.push_reply(from, to, &reply);
-        }
-    }
-
-    /// Queues one batch of frames; `false` when more has to be read first.
-    fn take_batch(&mut self, from: StreamKey, now: Instant) -> Result<bool, Unread> {
-        let Self { down, up, session, parser, limits, metrics, dropped, .. } = self;
-        let (source, target) = if from == down.key { (down, up) } else { (up, down) };
-        let Half { intake, outbox: back, log, .. } = source;
-        let Some(mut open) = intake.next_batch()? else { return Ok(false) };
-        dropped.clear();
-        log.read(now);
-        for index in 0..open.len() {
-            // Before anything looks at it that could change it.
-            let seen = open.get(index).and_then(|frame| target.outbox.seen(frame));
-            let Some(padded) = open.padded(index) else { continue };
-            let parsed = parser.parse_in_place(padded);
-            let frame = open.get(index).unwrap_or_default();
-            let replies = match &parsed {
-                Ok(envelope) => {
-                    let message = Message { frame, envelope, elements: parser.elements() };
-                    let action = session.handle(from, message, now);
-                    log.decided(from, message, &action);
-                    match action {
-                        Action::Forward { .. } => {
-                            target.outbox.enter(seen);
-                            continue;
-                        }
-                        Action::Reply(replies) => replies,
-                        Action::Drop => Vec::new(),
-                    }
-                }
-                Err(error) => {
-                    log.kept_back();
-                    let at = open.at() + open.span(index).map_or(0, |span| span.start() as u64);
-                    keep_back(session, *limits, from, (at, frame), *error).into_iter().collect()
-                }
-            };
-            dropped.push(index);
-            for (to, reply) in replies {
-                push_reply(if to == from { back } else { &mut target.outbox }, &reply, metrics.as_ref(), from);
-            }
-        }
-        let batch = open.freeze();
-        target.outbox.push_batch(&batch, dropped);
-        intake.recycle(batch);
-        Ok(true)
-    }
-
     /// Queues `reply`, which is about a message of `of`.
     fn push_reply(&mut self, of: StreamKey, to: StreamKey, reply: &Reply) {
         let half = if to == self.down.key { &mut self.down } else { &mut self.up };
-        push_reply(&mut half.outbox, reply, self.metrics.as_ref(), of);
+        half::push_reply(&mut half.outbox, reply, self.metrics.as_ref(), of);
     }
 
     fn half(&mut self, key: StreamKey) -> &mut Half {
@@ -396,71 +296,4 @@ impl Pipe {
     fn halves(&mut self, from: StreamKey) -> (&mut Half, &mut Half) {
         if from == self.down.key { (&mut self.down, &mut self.up) } else { (&mut self.up, &mut self.down) }
     }
-}
-
-/// What one look at a direction achieved.
-#[derive(Debug, Clone, Copy)]
-enum Moved {
-    /// Nothing: it waits for a side.
-    No,
-    /// Something; it may be able to go on.
-    On,
-    /// Something, and this has to be told.
-    For(Event),
-}
-
-impl Half {
-    fn new(key: StreamKey, (reader, writer): (Reader, Writer), limits: Limits, allowance: &Allowance) -> Self {
-        let toward = if key == StreamKey::UPSTREAM { Toward::Client } else { Toward::Server };
-        Self {
-            key,
-            intake: Intake::new(reader, limits, allowance, toward),
-            outbox: Outbox::new(writer),
-            told_ended: false,
-            told_gone: false,
-            is_held: false,
-            oversized: Oversized::default(),
-            log: MessageLog::default(),
-            stall: Stall::default(),
-        }
-    }
-
-    /// This side takes nothing any more. That its reader has gone is no failure.
-    fn lost(&mut self, error: &io::Error) -> Moved {
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            tracing::warn!(to = %self.key, %error, "writing failed; taken as the reader's departure");
-        }
-        self.outbox.close();
-        let told = std::mem::replace(&mut self.told_gone, true);
-        if told { Moved::No } else { Moved::For(Event::Gone(self.key)) }
-    }
-}
-
-/// A frame that is no message goes nowhere, and nobody is answered: a server's banner is not the client's
-/// fault, and an invented id would be a message nobody asked for. One that is JSON but ambiguous is refused
-/// to whoever waits for it.
-#[cold]
-fn keep_back(
-    session: &mut Session,
-    limits: Limits,
-    from: StreamKey,
-    (at, frame): (u64, &[u8]),
-    error: EnvelopeError,
-) -> Option<(StreamKey, Reply)> {
-    tracing::warn!(%from, at, len = frame.len(), %error, "not a message that can be passed on; kept back");
-    session.handle_noise();
-    if error.is_syntax() {
-        return None;
-    }
-    Refused::new(limits, frame, error.to_string()).reply(from, session)
-}
-
-#[cold]
-fn push_reply(outbox: &mut Outbox, reply: &Reply, metrics: Option<&Metrics>, of: StreamKey) {
-    if let Some(metrics) = metrics {
-        count_error(metrics, reply.reason(), of);
-    }
-    let mut message = BytesMut::with_capacity(256);
-    reply.write(&mut message);
-    outbox.push_line(message.freeze());
 }

@@ -6,16 +6,15 @@
 //! no process to push, and no exit status to tell; that is [`super::stdio`].
 
 use std::{
-    future::{pending, poll_fn},
+    future::poll_fn,
     io,
     time::{Duration, Instant},
 };
 
 use shadowcat_codecs::Limits;
-use tokio::time::sleep_until;
 use tracing::Instrument as _;
 
-pub use super::stdio::Cause;
+pub use super::outcome::Cause;
 use super::{
     pipe::{Blocked, Event, Overdue, Pipe, Turn},
     signals::{Stops, Told},
@@ -23,7 +22,7 @@ use super::{
 };
 use crate::{
     budget::Allowance,
-    clock,
+    clock::{std_now as now, until},
     resources::Resources,
     session::{Counts, Reason, Session, StreamKey, Timeout},
     telemetry::metrics::labels::{Link, TimeoutOf},
@@ -255,15 +254,4 @@ impl Running {
     fn due(&self) -> Option<Instant> {
         [self.drain_due.filter(|_| self.cut_due.is_none()), self.cut_due].into_iter().flatten().min()
     }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due.into()).await,
-        None => pending().await,
-    }
-}
-
-fn now() -> Instant {
-    clock::now().into_std()
 }

@@ -9,17 +9,17 @@
 //! no more, or when the drain deadline passes.
 
 use std::{
-    fmt,
-    future::{pending, poll_fn},
+    future::poll_fn,
     io,
     pin::pin,
     time::{Duration, Instant},
 };
 
 use shadowcat_codecs::Limits;
-use tokio::{sync::watch, time::sleep_until};
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
+pub use super::outcome::Cause;
 use super::{
     nursery::Carer,
     parting,
@@ -29,9 +29,9 @@ use super::{
 };
 use crate::{
     budget::Allowance,
-    clock,
+    clock::{std_now as now, until},
     resources::Resources,
-    session::{Counts, Reason, Session, StreamKey, Timeout},
+    session::{Counts, Reason, Session, StreamKey},
     supervise::{
         ChildId, ExitStatus,
         keeper::{Child, Keeper},
@@ -78,22 +78,6 @@ pub struct Outcome {
     pub last_words: Vec<String>,
     /// How long each side kept the other waiting.
     pub blocked: Blocked,
-}
-
-/// What ended a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The client ended its stream, or went away.
-    Client,
-    /// The server exited, or ended its stream, while the client still wanted something.
-    Server,
-    /// The server did not answer `initialize` within this time.
-    Mute(Duration),
-    /// We were told to stop.
-    Stopped,
-    /// A side kept us waiting for too long.
-    Timeout(Timeout),
 }
 
 /// The loop's state, beside the pipe's.
@@ -377,40 +361,6 @@ async fn drain_log(log: impl Future<Output = ()>, is_logging: bool) {
     if is_logging {
         // The reason of the time-out, if it comes, is known: somebody else holds the pipe.
         let _ = tokio::time::timeout(LAST_WORDS, log).await;
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due.into()).await,
-        None => pending().await,
-    }
-}
-
-fn now() -> Instant {
-    clock::now().into_std()
-}
-
-impl From<&Cause> for SessionEnd {
-    fn from(cause: &Cause) -> Self {
-        match cause {
-            Cause::Client => Self::Client,
-            Cause::Server | Cause::Mute(_) => Self::Server,
-            Cause::Stopped => Self::Stopped,
-            Cause::Timeout(_) => Self::Timeout,
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client => f.write_str("the client ended"),
-            Self::Server => f.write_str("the server ended"),
-            Self::Mute(_) => f.write_str("the server did not answer initialize in time"),
-            Self::Stopped => f.write_str("we were told to stop"),
-            Self::Timeout(timeout) => timeout.fmt(f),
-        }
     }
 }
 

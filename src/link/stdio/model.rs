@@ -24,6 +24,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,6 +36,7 @@ use super::{
 };
 use crate::{
     budget::Budget,
+    clock,
     supervise::ladder::Push,
     telemetry::metrics::{
         Metrics,
