@@ -375,7 +375,7 @@ mod tests {
         while block.len() < len {
             assert!(matches!(block.poll_room(cx, LONG_LEN, 0), Poll::Ready(Ok(()))));
             let read = block.spare().min(64 << 10).min(len - block.len());
-            block.buf().extend_from_slice(&[b'x'; 64 << 10][..read]);
+            block.buf().extend_from_slice(&vec![b'x'; read]);
         }
         drop(block.buf().split().freeze());
     }
@@ -399,7 +399,12 @@ mod tests {
         block.clear();
         drop(block);
         drop(allowance);
-        assert_eq!(budget.held(), budget.pools().map_or(0, |pools| pools.stdio().max_len() + pools.http().max_len()));
+        assert_eq!(
+            budget.held(),
+            budget
+                .pools()
+                .map_or(0, |pools| { pools.stdio().max_len() + pools.http().max_len() + pools.own().max_len() })
+        );
     }
 
     #[tokio::test]
