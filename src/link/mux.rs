@@ -33,13 +33,14 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use shadowcat_codecs::Limits;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use self::{
     book::Book,
@@ -144,6 +145,8 @@ struct Parts {
     stop: CancellationToken,
     /// Cancelled when they are to end at once.
     hurry: CancellationToken,
+    /// Children and sessions begun so far; each has its number in the log.
+    begun: AtomicU64,
 }
 
 /// Whether children can be started.
@@ -199,7 +202,8 @@ impl Mux {
     pub fn new(command: Command, keeper: Keeper, log: ServerLines, options: MuxOptions) -> Self {
         let nursery = Nursery::start(keeper, options.resources.metrics.clone());
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
-        let parts = Parts { options, command, nursery, log, health: Health::default(), stop, hurry };
+        let parts =
+            Parts { options, command, nursery, log, health: Health::default(), stop, hurry, begun: AtomicU64::new(0) };
         Self { parts: Arc::new(parts), sessions: Hosts::new(), shared: Hosts::new(), tasks: TaskTracker::new() }
     }
 
@@ -262,7 +266,7 @@ impl Mux {
             let allowance = self.session_room()?;
             let book = Book::Shared(Some(Box::new(Sharing::new(options, now))));
             let host = Host::new(Arc::clone(&self.parts), received, &way, book, Chair::Shared(place), allowance);
-            self.tasks.spawn(host.run());
+            self.tasks.spawn(host.run().instrument(tracing::error_span!("shared", number = self.parts.number())));
         }
         Ok(way)
     }
@@ -280,7 +284,7 @@ impl Mux {
             let book = Book::Owned(Box::new(Owning::new(options, endpoint.map(|endpoint| endpoint(id)), now)));
             let mut host = Host::new(Arc::clone(&self.parts), received, &way, book, Chair::Session(place), allowance);
             host.session = Some(options.resources.metrics.session(Link::Mux));
-            self.tasks.spawn(host.run());
+            self.tasks.spawn(host.run().instrument(tracing::error_span!("session", number = self.parts.number())));
         }
         Ok((id, way))
     }
@@ -304,6 +308,11 @@ impl fmt::Debug for Client {
 }
 
 impl Parts {
+    /// By what the log tells one from the other. Not its id, which opens a session to whoever knows it.
+    fn number(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// A child runs, until what is returned is dropped.
     fn started(self: &Arc<Self>) -> Alive {
         self.health.running.fetch_add(1, Ordering::Relaxed);

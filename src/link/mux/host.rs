@@ -103,7 +103,8 @@ impl Host {
         let Resources { metrics, verify, budget, .. } = &parts.options.resources;
         let keeping = Keeping::new(budget);
         let meter = Meter::new(metrics);
-        let lanes = Lanes::new(parts.options.keep_alive, verify.check(metrics, Link::Mux, To::Client));
+        let check = verify.check(metrics, Link::Mux, To::Client);
+        let lanes = Lanes::new(parts.options.keep_alive, check, metrics.clone());
         let patience = parts.options.slow_consumer.and_then(SlowConsumer::limit);
         let lanes = lanes.with_patience(patience, Stall::counted(metrics, Link::Mux, Side::Client));
         Self {

@@ -27,6 +27,7 @@ use crate::{
     budget::{Allowance, SMALL_LEN},
     link::waits::Stall,
     session::{Reply, StreamKey},
+    telemetry::metrics::{Metrics, labels::CopyReason},
     transport::http::body::{Queue, QueueError, QueueSender, queue},
     verify::Check,
 };
@@ -49,6 +50,7 @@ pub(super) struct Lanes {
     /// How long a lane may be stalled; for ever if `None`.
     patience: Option<Duration>,
     stall: Stall,
+    metrics: Metrics,
 }
 
 /// How an exchange begins to be answered.
@@ -155,10 +157,10 @@ impl Future for Departure {
 impl Lanes {
     /// No lane yet; none of them will be silent for longer than `keep_alive`. What enters a lane is held against what
     /// the child said, if `check` is there.
-    pub(super) fn new(keep_alive: Duration, check: Option<Box<Check>>) -> Self {
+    pub(super) fn new(keep_alive: Duration, check: Option<Box<Check>>, metrics: Metrics) -> Self {
         let (lanes, departures, stalled) = (HashMap::new(), FuturesUnordered::new(), VecDeque::new());
         let (patience, stall) = (None, Stall::default());
-        Self { lanes, departures, stalled, due: None, check, keep_alive, patience, stall }
+        Self { lanes, departures, stalled, due: None, check, keep_alive, patience, stall, metrics }
     }
 
     /// The same; a lane whose reader takes nothing for as long as `patience` is [too slow](Self::too_slow). In `stall`
@@ -193,6 +195,9 @@ impl Lanes {
     /// Delivers one message.
     pub(super) fn deliver(&mut self, key: StreamKey, letter: Letter, now: Instant) -> Delivered {
         let Letter { pieces, event, is_last, status, ends_session, heard } = letter;
+        if event.is_some() {
+            self.metrics.copied(CopyReason::Replay, pieces.len());
+        }
         let Some(lane) = self.lanes.get_mut(&key) else { return Delivered::Gone };
         lane.written = now;
         if is_last && matches!(lane.state, State::Undecided(_)) {
@@ -213,7 +218,7 @@ impl Lanes {
             return Delivered::NoRoom;
         }
         let held = self.check.as_ref().and_then(|_| Some((pieces.seen()?, pieces.edits())));
-        let event = as_event(pieces, event, charge);
+        let event = as_event(pieces, event, charge, &self.metrics);
         if let (Some(check), Some((seen, edits))) = (&mut self.check, held) {
             pass_event(check, seen, edits, &event);
         }

@@ -300,6 +300,10 @@ label! {
         Gather => "gather",
         /// An answer's id was spelled anew, and gets the spelling of its request back.
         Respell => "respell",
+        /// A small message before children leaves as an event in one piece.
+        Event => "event",
+        /// An event is kept, so that its stream can be resumed, without the block it was read into.
+        Replay => "replay",
         /// The beginning of a line moves on while its block is still in use.
         LineMove => "line_move",
     }

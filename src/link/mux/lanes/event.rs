@@ -6,13 +6,19 @@ use shadowcat_codecs::sse::{Event, SseEncoder};
 use crate::{
     budget::Charge,
     link::mux::pieces::Pieces,
+    telemetry::metrics::{Metrics, labels::CopyReason},
     verify::{Check, Edit, Seen},
 };
 
 /// A message as an event. A small one is copied into one piece (a named copy), if there is a charge for it: each piece
 /// is a chunk of its own to HTTP/1.1, with a length line and an end.
-pub(super) fn as_event(message: Pieces, id: Option<String>, charge: Option<Charge>) -> Pieces {
+pub(super) fn as_event(message: Pieces, id: Option<String>, charge: Option<Charge>, metrics: &Metrics) -> Pieces {
     let is_copied = message.len() <= MAX_COPY && charge.is_some();
+    if is_copied {
+        // With ids spliced in, it is first put together.
+        let times = if message.count() > 1 { 2 } else { 1 };
+        (0..times).for_each(|_| metrics.copied(CopyReason::Event, message.len()));
+    }
     let event = if message.count() > 1 && !is_copied {
         // Ids were spliced in; the data line goes on over several pieces. A message that was one line has no
         // line end but, perhaps, a CR between tokens, which must not end the data line.
@@ -124,7 +130,7 @@ mod tests {
                 let budget = Budget::new(64 << 20, 1 << 20).unwrap();
                 for charge in [None, budget.try_take(100)] {
                     let before = metrics.verify_mismatches.of(place);
-                    let event = as_event(pieces(), id.clone(), charge);
+                    let event = as_event(pieces(), id.clone(), charge, &metrics);
                     pass_event(&mut check, pieces().seen().unwrap(), pieces().edits(), &event);
                     assert_eq!(metrics.verify_mismatches.of(place) - before, mismatches, "{came_in}, {event:?}");
                 }
