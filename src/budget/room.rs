@@ -85,10 +85,8 @@ impl Room {
     /// Gives back what is beyond `len` bytes. A turn only as a whole, and only if its bytes find room elsewhere: whoever
     /// kept a part of it and grew again would wait for a whole one for ever, since nobody else has the rest.
     pub fn shrink(&mut self, len: usize) {
-        if let Some(turn) = &mut self.turn {
-            if turn.len() > SMALL_LEN {
-                turn.shrink(len);
-            } else if turn.len() > len
+        if let Some(turn) = &self.turn {
+            if turn.len() > len
                 && let Some(charge) = self.allowance.try_take(len)
             {
                 self.turn = None;
