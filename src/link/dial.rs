@@ -17,14 +17,17 @@
 //! goes on to HTTP+SSE where the server is that old.
 //!
 //! In the files beside this: `answer` reads bodies, `outward` posts, `heads` and `deliver` take
-//! answers, `streams` listens and resumes, `reopen` replays the handshake, `two_endpoints` is HTTP+SSE.
+//! answers, `streams` listens and resumes, `reopen` replays the handshake, `two_endpoints` is HTTP+SSE,
+//! `ending` is how a session goes to its end, and `outcome` what is said of it then.
 
 mod answer;
 mod deliver;
 mod departure;
+mod ending;
 mod heads;
 mod held;
 mod held_against;
+mod outcome;
 mod outward;
 mod overdue;
 mod posted;
@@ -35,12 +38,11 @@ mod waiting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
     future::poll_fn,
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures::{
@@ -49,11 +51,12 @@ use futures::{
     stream::{FuturesUnordered, SelectAll},
     task::AtomicWaker,
 };
-use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
+use shadowcat_codecs::envelope::EnvelopeParser;
 use tracing::Instrument as _;
 
 use self::{
     answer::Answer,
+    ending::Phase,
     held::Held,
     posted::{Key, Posted},
     reopen::Reopening,
@@ -67,69 +70,23 @@ use super::{
     outbox::Outbox,
     pipe::{Blocked, message_log::MessageLog},
     refused::Oversized,
-    signals::{Stops, Told},
-    waits::{Alarm, Stall, Waits},
+    signals::Stops,
+    waits::{Alarm, Stall},
 };
 use crate::{
     budget::{Allowance, Charges, Toward},
     clock::{std_now as now, until},
-    resources::Resources,
-    session::{Counts, Reason, Reply, Session, StreamKey, Timeout, dialed::Dialed},
+    session::{Reply, Session, StreamKey, dialed::Dialed},
     telemetry::metrics::{
         Flow,
-        labels::{Link, SessionEnd, Side, TimeoutOf, To},
+        labels::{Link, Side, To},
     },
     transport::{
         Reader, Writer,
         http::{Client, Incoming, SendError},
     },
 };
-
-/// What a session of this link is held to.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The maxima of frames and envelopes.
-    pub limits: Limits,
-    /// Most requests in flight. Beyond, requests wait, and when 1 MiB of them does, the client is not read;
-    /// but while the server waits for an answer of the client, it is, and requests get errors.
-    pub max_pending: usize,
-    /// How long answers are awaited after the end of the client's stream; for ever if `None`.
-    pub drain: Option<Duration>,
-    /// What the session shares with the process.
-    pub resources: Resources,
-    /// How long who is waited for.
-    pub waits: Waits,
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// What ended it.
-    pub cause: Cause,
-    /// Requests that got an error because the drain deadline passed.
-    pub orphans: usize,
-    /// What crossed.
-    pub counts: Counts,
-    /// How long the client kept us waiting. What an HTTP server does not read yet waits elsewhere.
-    pub blocked: Blocked,
-}
-
-/// What ended a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The client ended its stream, or went away.
-    Client,
-    /// The server ended the one stream of HTTP+SSE, without which there is no answer any more.
-    Server,
-    /// We were told to stop by a signal.
-    Stopped,
-    /// The very first request did not reach the server: the address is wrong, or nobody is there. A client
-    /// that started us sees our end, as it would see that of a command that cannot be started.
-    Unreachable(String),
-    /// The client took nothing of what was there for it, for too long.
-    Timeout(Timeout),
-}
+pub use outcome::{Cause, Options, Outcome};
 
 /// The link's state.
 struct Dial {
@@ -195,25 +152,6 @@ enum Gate {
     Endpoint,
 }
 
-/// How far a session has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// The client's stream has ended: what it asked is still answered.
-    Draining,
-    /// The server is being told.
-    Leaving,
-    Over,
-}
-
-impl Outcome {
-    /// Whether nobody has reason to complain. Whoever tells us to stop knows what is left unanswered.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        matches!(self.cause, Cause::Client | Cause::Stopped) && self.orphans == 0
-    }
-}
-
 /// Runs one session between `downstream` and the server that `client` reaches, to its end.
 ///
 /// # Errors
@@ -248,13 +186,7 @@ pub(super) async fn serve(
         }
     }
     let blocked = Blocked { downstream: dial.stall.total(now()), ..Blocked::default() };
-    open.ends_by(match &dial.cause {
-        Cause::Client => SessionEnd::Client,
-        Cause::Server => SessionEnd::Server,
-        Cause::Stopped => SessionEnd::Stopped,
-        Cause::Unreachable(_) => SessionEnd::Unreachable,
-        Cause::Timeout(_) => SessionEnd::Timeout,
-    });
+    open.ends_by((&dial.cause).into());
     Outcome { cause: dial.cause, orphans: dial.orphans, counts: dial.session.counts(), blocked }
 }
 
@@ -376,116 +308,6 @@ impl Dial {
         true
     }
 
-    fn advance_phase(&mut self, is_flushed: bool) -> bool {
-        match self.phase {
-            Phase::Running if self.intake.has_ended() && self.waiting.is_empty() => {
-                tracing::debug!("the client's stream has ended");
-                self.drain(now());
-            }
-            Phase::Draining if is_flushed && !self.is_needed() => self.leave(now()),
-            Phase::Leaving if self.posted.is_empty() => self.phase = Phase::Over,
-            _ => return false,
-        }
-        true
-    }
-
-    /// Whether the client still waits for something.
-    fn is_needed(&self) -> bool {
-        !self.waiting.is_empty()
-            || !self.held.is_empty()
-            || self.posted.values().any(|posted| posted.is_needed(&self.session))
-            || self.mode.is_needed(&self.session)
-    }
-
-    fn handle_told(&mut self, told: Told, now: Instant) {
-        tracing::info!("told to stop");
-        match (told, self.phase) {
-            (_, Phase::Over) | (Told::Drain(_), Phase::Leaving) => {}
-            (Told::Stop, Phase::Leaving) => self.phase = Phase::Over,
-            (Told::Stop, _) => {
-                self.cause = Cause::Stopped;
-                self.leave(now);
-            }
-            (Told::Drain(timeout), _) => {
-                self.cause = Cause::Stopped;
-                self.options.drain = Some(timeout);
-                self.drain(now);
-            }
-        }
-    }
-
-    fn handle_due(&mut self, now: Instant) {
-        self.due = None;
-        match self.phase {
-            Phase::Running | Phase::Over => {}
-            Phase::Leaving => {
-                tracing::debug!("the server does not say that it took the end of the session");
-                self.phase = Phase::Over;
-            }
-            Phase::Draining => {
-                let what = "answering after the end of the client's input".into();
-                let timeout = Timeout { what, after: self.options.drain.unwrap_or_default() };
-                tracing::warn!("the drain deadline has passed with requests unanswered");
-                self.options.resources.metrics.timeouts.add((TimeoutOf::Drain,), 1);
-                self.orphans += self.give_up(&Reason::Timeout(timeout), now);
-            }
-        }
-    }
-
-    /// Asks nothing more of the client; ends when everything it asked is answered and written.
-    fn drain(&mut self, now: Instant) {
-        self.intake.abandon();
-        self.phase = Phase::Draining;
-        self.due = self.options.drain.map(|drain| now + drain);
-    }
-
-    /// Answers everything that is unanswered, and cuts off what could have answered it. Returns how many
-    /// requests there were.
-    fn give_up(&mut self, reason: &Reason, now: Instant) -> usize {
-        self.gate = None;
-        self.abort_all();
-        let mut held = std::mem::take(&mut self.held);
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let unposted = std::iter::from_fn(|| held.pop().or_else(|| waiting.pop_front()));
-        for outgoing in unposted.chain(self.reopening.take()) {
-            if !outgoing.is_noted {
-                // So that it is answered with the others; that it goes nowhere is all there is to it.
-                let _ = self.session.handle(StreamKey::DOWNSTREAM, outgoing.message(), now);
-            }
-        }
-        let mut answered = 0;
-        while let Some((_, reply)) = self.session.poll_orphan(StreamKey::UPSTREAM, reason) {
-            self.push_reply(StreamKey::UPSTREAM, &reply);
-            answered += 1;
-        }
-        answered
-    }
-
-    /// Cuts everything off, and tells the server that the session has ended, where there is one (rule G12).
-    fn leave(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Leaving | Phase::Over) {
-            return;
-        }
-        self.intake.abandon();
-        self.waiting = Waiting::default();
-        self.held = Held::default();
-        self.abort_all();
-        self.phase = Phase::Leaving;
-        self.due = Some(now + PATIENCE);
-        self.delete_session();
-    }
-
-    fn abort_all(&mut self) {
-        for posted in std::mem::take(&mut self.posted).into_values() {
-            posted.abort.abort();
-        }
-        self.asking = 0;
-        self.lingering.clear();
-        // At once: whoever waits for these to be polled waits for a client that may not read.
-        self.sending = FuturesUnordered::new();
-        self.reading = SelectAll::new();
-    }
-
     /// Writes messages of ours to whom they are for.
     fn reply(&mut self, replies: &[(StreamKey, Reply)]) {
         for (to, reply) in replies {
@@ -503,21 +325,6 @@ impl Dial {
         self.outbox.push_line(message);
     }
 }
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client => f.write_str("the client ended"),
-            Self::Server => f.write_str("the server ended its stream"),
-            Self::Stopped => f.write_str("we were told to stop"),
-            Self::Unreachable(what) => f.write_str(what),
-            Self::Timeout(timeout) => timeout.fmt(f),
-        }
-    }
-}
-
-/// How long the server may take to say that it took the end of the session.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Most streams that the server leaves open although nothing is awaited of them; beyond, the oldest is closed.
 const MAX_LINGERING: usize = 16;
