@@ -5,7 +5,7 @@ use std::time::Duration;
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 
 use super::*;
-use crate::session::mirror;
+use crate::session::{Timeout, mirror};
 
 fn written(id: &[u8], reason: Reason) -> serde_json::Value {
     let mut buf = BytesMut::new();
