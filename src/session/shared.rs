@@ -23,9 +23,11 @@
 //! What is not here: sockets, queues, time-outs, the clock, the era of a message (the link asks only for
 //! modern ones), and what an HTTP status says of all this.
 
+mod admit;
 mod cancel;
 mod dropped;
 mod logs;
+mod route;
 mod value;
 
 use std::{
@@ -33,11 +35,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use hashbrown::{HashMap, hash_map::Entry};
 use shadowcat_codecs::{
-    Frame, Span,
-    envelope::{self, Envelope, IdClass, Kind, Replacement, Splice, SpliceError},
+    Frame,
+    envelope::{self, Envelope, Kind, Replacement, Splice},
 };
 
 pub use cancel::{Cancel, Leaving};
@@ -126,21 +127,6 @@ pub struct Facts {
     pub has_progress_token: bool,
     /// When it was asked.
     pub at: Instant,
-}
-
-/// Where a message of the child goes.
-struct Route {
-    /// Invariant: a key of `exchanges`.
-    minted: u64,
-    /// What in the message stands for the exchange, and whether that is its token or its id.
-    named: Option<(Span, Named)>,
-    is_final: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Named {
-    Id,
-    Token,
 }
 
 impl Shared {
@@ -332,142 +318,6 @@ impl Shared {
         &self.dropped
     }
 
-    fn admit(&mut self, from: StreamKey, frame: Frame, envelope: &Envelope, now: Instant) -> Result<Splice, Reason> {
-        self.check(from, &frame, envelope)?;
-        let (minted, id, token) = (self.next, envelope.id(), envelope.meta_progress_token());
-        let exchange = Exchange {
-            stream: from,
-            id: kept(id.map_or(&[][..], |id| id.of(&frame)))?,
-            token: token.map(|token| kept(token.of(&frame))).transpose()?,
-            is_listen: is_method(envelope, &frame, "subscriptions/listen"),
-            at: now,
-        };
-        let limit = self.timeouts.of_message(envelope, &frame);
-        // Rule 2.5: logs never travel on a subscription, so it does not count among those who want some.
-        let wants_logs = envelope.log_level().is_some() && !exchange.is_listen;
-        let mut splice = Splice::new(frame);
-        for span in [id, token, envelope.subscription_id()].into_iter().flatten() {
-            splice.replace(span, Replacement::from(minted)).map_err(unspliced)?;
-        }
-        self.next += 1;
-        self.streams.insert(from, minted);
-        self.listens += usize::from(exchange.is_listen);
-        self.exchanges.insert(minted, exchange);
-        if let Some(limit) = limit {
-            self.deadlines.start(minted, limit, (), now);
-        }
-        if wants_logs {
-            self.logs.asked(minted);
-        }
-        Ok(splice)
-    }
-
-    /// Whether a client may ask this.
-    fn check(&self, from: StreamKey, frame: &Frame, envelope: &Envelope) -> Result<(), Reason> {
-        let refused = |what: &str| Err(Reason::Refused { what: what.to_owned() });
-        let raw = envelope.id().map_or(&[][..], |id| id.of(frame));
-        if envelope.kind() != Kind::Request {
-            return refused("it is not a request");
-        }
-        if envelope.id_class() == IdClass::Null {
-            return refused("its id is null");
-        }
-        // To a child of both eras it would begin a legacy session, and end what all others are in the midst of.
-        if is_method(envelope, frame, "initialize") {
-            return Err(Reason::MethodNotFound { method: "initialize" });
-        }
-        if self.streams.contains_key(&from) {
-            return refused("its stream has a request already");
-        }
-        if self.exchanges.len() >= self.max_pending {
-            return Err(Reason::TooManyPending { limit: self.max_pending });
-        }
-        if self.next >= MINTED_END {
-            return refused("the server has been asked more often than ids can count");
-        }
-        let token = envelope.meta_progress_token().map_or(&[][..], |token| token.of(frame));
-        if let Some(long) = [raw, token].into_iter().find(|text| text.len() > self.max_id_len) {
-            return Err(Reason::IdTooLong { limit: self.max_id_len, len: long.len() });
-        }
-        match envelope.subscription_id() {
-            Some(named) if named.of(frame) != raw => refused("it names a subscription of a server that others share"),
-            _ => Ok(()),
-        }
-    }
-
-    /// Rule F5: an answer repeats the id.
-    fn route_answer(&mut self, frame: &Frame, envelope: &Envelope) -> Result<Route, Dropped> {
-        // Rule F6: an error may have no id, or null, when the server could not read what it was asked.
-        let id = envelope.id().filter(|_| envelope.id_class() != IdClass::Null).ok_or(Dropped::Unattributed)?;
-        let minted = integer(id.of(frame)).ok_or(Dropped::Unknown)?;
-        // Also when nobody waits for it any more.
-        self.logs.answered(minted);
-        self.find(minted)?;
-        Ok(Route { minted, named: Some((id, Named::Id)), is_final: true })
-    }
-
-    fn route_notification(&self, frame: &Frame, envelope: &Envelope) -> Result<Route, Dropped> {
-        let method = envelope.method().and_then(|method| envelope::text(method, frame));
-        let method = method.as_deref().unwrap_or_default();
-        let found = |span: Span| {
-            let minted = integer(span.of(frame)).ok_or(Dropped::Unknown)?;
-            Ok((minted, self.find(minted)?))
-        };
-        match (method, envelope.subscription_id()) {
-            // Rule C9: whose progress it is, its token says, and nothing else does.
-            ("notifications/progress", _) => {
-                let token = envelope.progress_token().ok_or(Dropped::Unattributed)?;
-                let (minted, _) = found(token)?;
-                Ok(Route { minted, named: Some((token, Named::Token)), is_final: false })
-            }
-            // Rule C1: a modern server cancels subscriptions only. That is the end of one (Q1).
-            ("notifications/cancelled", _) => {
-                let id = envelope.request_id().ok_or(Dropped::Unattributed)?;
-                let (minted, exchange) = found(id)?;
-                if !exchange.is_listen {
-                    return Err(Dropped::NotASubscription);
-                }
-                Ok(Route { minted, named: Some((id, Named::Id)), is_final: true })
-            }
-            // Rule T6.
-            (_, Some(subscription)) => Ok(Route { minted: found(subscription)?.0, named: None, is_final: false }),
-            ("notifications/message", None) => Ok(Route { minted: self.logs.owner()?, named: None, is_final: false }),
-            _ => Err(Dropped::Unattributed),
-        }
-    }
-
-    fn find(&self, minted: u64) -> Result<&Exchange, Dropped> {
-        let was_minted = (1..self.next).contains(&minted);
-        self.exchanges.get(&minted).ok_or(if was_minted { Dropped::Late } else { Dropped::Unknown })
-    }
-
-    /// Spells back, and ends what this message ends.
-    fn deliver(&mut self, route: &Route, frame: Frame, envelope: &Envelope, now: Instant) -> Result<Heard, Dropped> {
-        let exchange = self.find(route.minted)?;
-        // The id of a subscription is the id of the request that opened it, in a result too.
-        let subscription = envelope.subscription_id().filter(|id| integer(id.of(&frame)) == Some(route.minted));
-        let named = route.named.into_iter().chain(subscription.map(|id| (id, Named::Id)));
-        let mut splice = Splice::new(frame);
-        for (span, named) in named {
-            let with = match named {
-                Named::Id => Some(&exchange.id),
-                Named::Token => exchange.token.as_ref(),
-            };
-            // Progress, though its client gave no token, is nobody's.
-            let with = with.ok_or(Dropped::Unknown)?.clone();
-            // Only an envelope of another frame has spans that cannot be replaced.
-            splice.replace(span, with).map_err(|_| Dropped::NotAMessage)?;
-        }
-        let (stream, after) = (exchange.stream, now.saturating_duration_since(exchange.at));
-        if route.is_final {
-            self.end(route.minted);
-        } else {
-            // Rule C6: it is at it.
-            self.deadlines.extend(&route.minted, now);
-        }
-        Ok(Heard::To { stream, splice, is_final: route.is_final, after })
-    }
-
     fn orphan(&mut self, minted: u64, reason: Reason, why: Leaving) -> Option<(Orphan, Cancel)> {
         let exchange = self.end(minted)?;
         self.logs.left(minted);
@@ -489,15 +339,6 @@ impl Exchange {
     fn reply(&self, reason: Reason) -> Reply {
         Reply::new(RequestId::new(self.id.as_bytes()), reason)
     }
-}
-
-/// A copy of an id or token that outlives its frame.
-fn kept(raw: &[u8]) -> Result<Replacement, Reason> {
-    Replacement::raw(Bytes::from(Box::<[u8]>::from(raw))).map_err(unspliced)
-}
-
-fn unspliced(error: SpliceError) -> Reason {
-    Reason::Refused { what: error.to_string() }
 }
 
 /// By what the text means: `notifications\/progress` is how some libraries write a slash.

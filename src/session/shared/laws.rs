@@ -162,7 +162,7 @@ impl World {
         let mut back = Splice::new(frame);
         for (span, text) in [(Some(span), Some(id)), (envelope.meta_progress_token(), token)] {
             if let (Some(span), Some(text)) = (span, text) {
-                back.replace(span, kept(text.as_bytes()).expect("an id")).expect("a place for it");
+                back.replace(span, admit::kept(text.as_bytes()).expect("an id")).expect("a place for it");
             }
         }
         assert_eq!(written(&back), request(id, token));

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 
 use super::{super::StreamKeys, *};
