@@ -28,6 +28,8 @@
 //! limit), and code, stacks and what the allocator keeps.
 
 mod allowance;
+mod areas;
+mod charge;
 mod pools;
 mod room;
 
@@ -36,16 +38,20 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
+use self::{
+    areas::{Area, Areas, UNIT, Waiter, Which, units},
+    charge::Source,
+};
 pub use allowance::Allowance;
+pub use charge::Charge;
 pub use pools::Pools;
 pub use room::{Charges, Room};
 
@@ -55,13 +61,6 @@ pub struct Budget {
     areas: Arc<Areas>,
     /// `None`: each buffer is made and freed.
     pools: Option<Arc<Pools>>,
-}
-
-/// Bytes that are held, until this is dropped.
-#[must_use = "dropped, it gives its bytes back"]
-pub struct Charge {
-    source: Source,
-    len: usize,
 }
 
 /// A budget that cannot hold even one message of the maximum length.
@@ -96,30 +95,6 @@ pub struct Exhausted {
 /// What becomes of asking for room that has to be waited for. Dropped, it asks no more, and nothing is lost.
 pub type Waiting = Pin<Box<dyn Future<Output = Result<Charge, Exhausted>> + Send + Sync>>;
 
-struct Areas {
-    total: usize,
-    /// Bytes that are charged, over all areas.
-    held: AtomicUsize,
-    /// Beginnings of lines that moved to another block, and their bytes.
-    moves: [AtomicU64; 2],
-    admitted: Area,
-    common: Area,
-    /// For messages to servers, and for those to clients.
-    turns: [Area; 2],
-    large: [Area; 2],
-    /// What a message beyond [`SMALL_LEN`] takes whose length nobody knows.
-    whole_len: usize,
-    wait: Duration,
-}
-
-struct Area {
-    /// In units of [`UNIT`].
-    free: Semaphore,
-    len: usize,
-    /// How many wait for it.
-    waiters: AtomicUsize,
-}
-
 /// Who a message goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no third side")]
@@ -128,19 +103,6 @@ pub enum Toward {
     Server,
     /// From a server.
     Client,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Admitted,
-    Common,
-    Turns(Toward),
-    Large(Toward),
-}
-
-enum Source {
-    Area(Arc<Areas>, Which),
-    Allowance(Allowance),
 }
 
 impl Budget {
@@ -332,126 +294,10 @@ impl Default for Budget {
     }
 }
 
-impl Charge {
-    /// How many bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it is for nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Gives back what is beyond `len` bytes.
-    pub fn shrink(&mut self, len: usize) {
-        if len >= self.len {
-            return;
-        }
-        match &self.source {
-            Source::Area(areas, which) => {
-                areas.held.fetch_sub(self.len - len, Ordering::Relaxed);
-                areas.area(*which).give_back(units(self.len) - units(len));
-            }
-            Source::Allowance(allowance) => allowance.give_back(self.len - len),
-        }
-        self.len = len;
-    }
-
-    /// The same bytes, which hold this charge until the last reference to them is gone. Costs one allocation.
-    #[must_use]
-    pub fn wrap(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _charges: self })
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        match &self.source {
-            Source::Area(areas, which) => {
-                areas.held.fetch_sub(self.len, Ordering::Relaxed);
-                areas.area(*which).give_back(units(self.len));
-            }
-            Source::Allowance(allowance) => allowance.give_back(self.len),
-        }
-    }
-}
-
-/// One who waits for an area, until dropped.
-struct Waiter<'a>(&'a AtomicUsize);
-
-impl<'a> Waiter<'a> {
-    fn new(area: &'a Area) -> Self {
-        area.waiters.fetch_add(1, Ordering::Relaxed);
-        Self(&area.waiters)
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Bytes and what they are charged with.
-struct Held<C> {
-    bytes: Bytes,
-    _charges: C,
-}
-
-impl<C> AsRef<[u8]> for Held<C> {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Areas {
-    fn area(&self, which: Which) -> &Area {
-        match which {
-            Which::Admitted => &self.admitted,
-            Which::Common => &self.common,
-            Which::Turns(toward) => pick(&self.turns, toward),
-            Which::Large(toward) => pick(&self.large, toward),
-        }
-    }
-}
-
-/// The part for one direction, or the only one.
-fn pick([server, client]: &[Area; 2], toward: Toward) -> &Area {
-    if toward == Toward::Server || client.len == 0 { server } else { client }
-}
-
-impl Area {
-    fn new(len: usize) -> Self {
-        let free = Semaphore::new((len / UNIT).min(Semaphore::MAX_PERMITS));
-        Self { free, len, waiters: AtomicUsize::new(0) }
-    }
-
-    fn give_back(&self, units: u32) {
-        self.free.add_permits(units as usize);
-    }
-}
-
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Budget").field("held", &self.held()).field("total", &self.total()).finish_non_exhaustive()
     }
-}
-
-impl fmt::Debug for Charge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Charge({} bytes)", self.len)
-    }
-}
-
-/// A semaphore counts in these, or 32 bits would not do for a message of 4 GiB.
-const UNIT: usize = 1 << 10;
-
-/// `len` bytes, rounded up.
-fn units(len: usize) -> u32 {
-    u32::try_from(len.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
 /// What a message may take without waiting for a large charge, in bytes.

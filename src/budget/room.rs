@@ -168,7 +168,7 @@ impl Charges {
     /// As [`Charge::wrap`].
     #[must_use]
     pub fn wrap(self, bytes: bytes::Bytes) -> bytes::Bytes {
-        if self.0.is_empty() { bytes } else { bytes::Bytes::from_owner(super::Held { bytes, _charges: self }) }
+        if self.0.is_empty() { bytes } else { bytes::Bytes::from_owner(super::charge::Held { bytes, _charges: self }) }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+
 use super::*;
 
 const MIB: usize = 1 << 20;
