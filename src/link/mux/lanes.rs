@@ -6,12 +6,11 @@
 //! would rather cut the lane.
 
 mod event;
+mod lane;
 
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
-    pin::Pin,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -21,14 +20,17 @@ use http::StatusCode;
 use shadowcat_codecs::sse::KEEP_ALIVE;
 use tokio::sync::oneshot;
 
-use self::event::{as_event, pass_event};
+use self::{
+    event::{as_event, pass_event},
+    lane::{Departure, Lane, State},
+};
 use super::pieces::Pieces;
 use crate::{
     budget::{Allowance, SMALL_LEN},
     link::waits::Stall,
     session::{Reply, StreamKey},
     telemetry::metrics::{Metrics, labels::CopyReason},
-    transport::http::body::{Queue, QueueError, QueueSender, queue},
+    transport::http::body::{Queue, QueueError},
     verify::Check,
 };
 
@@ -117,41 +119,6 @@ pub(super) struct Departed {
     pub(super) key: StreamKey,
     /// Whether its client had been sent the beginning of an answer.
     pub(super) had_begun: bool,
-}
-
-#[derive(Debug)]
-struct Lane {
-    state: State,
-    allowance: Allowance,
-    /// Whether the child may be kept waiting for this lane.
-    is_pausable: bool,
-    /// When the lane began.
-    opened: Instant,
-    /// When something was last written, or the lane began.
-    written: Instant,
-    /// Whether it ends once what is stalled has left.
-    is_ending: bool,
-    /// Whether its client was sent the beginning of an answer.
-    has_begun: bool,
-    /// Since when its reader has taken nothing of a full queue, while something of it is stalled.
-    stalled: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum State {
-    Undecided(oneshot::Sender<Opening>),
-    Events(QueueSender),
-}
-
-#[derive(Debug)]
-struct Departure(StreamKey, oneshot::Receiver<()>);
-
-impl Future for Departure {
-    type Output = StreamKey;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StreamKey> {
-        Pin::new(&mut self.1).poll(cx).map(|_| self.0)
-    }
 }
 
 impl Lanes {
@@ -393,27 +360,6 @@ impl Lanes {
         silent
     }
 }
-
-impl Lane {
-    /// The queue of events; decides for events if nothing was decided.
-    fn events(&mut self, heard: Instant) -> Option<&QueueSender> {
-        if matches!(self.state, State::Undecided(_)) {
-            let (sender, events) = queue(MAX_QUEUED);
-            if let State::Undecided(answer) = std::mem::replace(&mut self.state, State::Events(sender)) {
-                // An exchange that is gone is seen to be so by its queue.
-                let waited = heard.saturating_duration_since(self.opened);
-                self.has_begun = answer.send(Opening::Events(events, waited)).is_ok();
-            }
-        }
-        match &self.state {
-            State::Events(queue) => Some(queue),
-            State::Undecided(_) => None,
-        }
-    }
-}
-
-/// Most bytes that wait in a lane, and one message more.
-const MAX_QUEUED: u32 = 1 << 20;
 
 /// What an event may be longer than its message: its id and field names.
 const EVENT_LEN: usize = 64;
