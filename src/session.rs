@@ -9,6 +9,7 @@
 
 mod awaited;
 pub mod batch;
+mod cancelled;
 mod deadline;
 pub mod dialed;
 mod mcp_session_id;
@@ -33,6 +34,7 @@ use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 
 pub use awaited::Expired;
 use awaited::{Awaited, Overdue, cancelled};
+pub use cancelled::write_cancelled;
 pub use deadline::{ResponseTimeouts, Timeout};
 pub use mcp_session_id::McpSessionId;
 pub use pending::RequestId;

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 use shadowcat_codecs::envelope::Envelope;
 
 use super::{
     Reply, RequestId,
+    cancelled::write_cancelled,
     deadline::{Deadlines, ResponseTimeouts},
     spelling::method_is,
 };
@@ -153,9 +154,7 @@ impl Awaited {
 /// What a server is told of a request whose time has passed (Rules C1, C6).
 pub(super) fn cancelled(id: &RequestId) -> Bytes {
     let mut line = BytesMut::with_capacity(160);
-    line.put_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":");
-    line.put_slice(id.as_bytes());
-    line.put_slice(b",\"reason\":\"there was no answer in time\"}}");
+    write_cancelled(&mut line, id.as_bytes(), "there was no answer in time");
     line.freeze()
 }
 

@@ -23,6 +23,7 @@ use crate::{
         Action, Message, Reason, RequestId, StreamKey, dialed,
         revision::Era,
         tools::{Fault, Invalid},
+        write_cancelled,
     },
     telemetry::metrics::labels::{CopyReason, TimeoutOf},
 };
@@ -287,11 +288,18 @@ impl Dial {
             let kind = Kind::Response;
             let refused = self.session.handle_refused(StreamKey::UPSTREAM, kind, id.as_bytes(), reason.clone());
             match refused {
-                Some(_) if was_open => self.outbox.push_line(cancelled(id)),
+                Some(_) if was_open => self.push_ended(id),
                 Some((_, reply)) => self.push_reply(StreamKey::UPSTREAM, &reply),
                 None => {}
             }
         }
+    }
+
+    /// The end of a subscription, as a server on stdio would tell it.
+    fn push_ended(&mut self, id: &RequestId) {
+        let budget = &self.options.resources.budget;
+        let line = budget.written(|line| write_cancelled(line, id.as_bytes(), "the server's stream ended"));
+        self.outbox.push_line(line);
     }
 
     /// Whether an `initialize` that was refused like this may be meant for HTTP+SSE (A: "Backwards
@@ -330,15 +338,6 @@ fn with_id(id: &RequestId, error: &RawValue) -> Bytes {
     line.put_slice(b",\"error\":");
     line.put_slice(error.get().as_bytes());
     line.put_slice(b"}");
-    line.freeze()
-}
-
-/// The end of a subscription, as a server on stdio would tell it.
-fn cancelled(id: &RequestId) -> Bytes {
-    let mut line = BytesMut::with_capacity(160);
-    line.put_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":");
-    line.put_slice(id.as_bytes());
-    line.put_slice(b",\"reason\":\"the server's stream ended\"}}");
     line.freeze()
 }
 

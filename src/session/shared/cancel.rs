@@ -1,7 +1,9 @@
 //! The one message we send to a shared child ourselves: a client does not want its answer any more.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use shadowcat_codecs::envelope::Replacement;
+
+use crate::session::write_cancelled;
 
 /// `notifications/cancelled` for a request whose exchange is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +34,7 @@ impl Cancel {
 
     /// Appends the message to `buf`, without a line end.
     pub fn write(&self, buf: &mut BytesMut) {
-        buf.put_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":");
-        buf.put_slice(Replacement::from(self.minted).as_bytes());
-        buf.put_slice(b",\"reason\":\"");
-        buf.put_slice(self.why.text().as_bytes());
-        buf.put_slice(b"\"}}");
+        write_cancelled(buf, Replacement::from(self.minted).as_bytes(), self.why.text());
     }
 }
 
