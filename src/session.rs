@@ -12,6 +12,7 @@ pub mod batch;
 mod cancelled;
 mod deadline;
 pub mod dialed;
+mod doubling;
 mod mcp_session_id;
 pub mod mirror;
 pub mod owned;

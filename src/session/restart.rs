@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::doubling::doubled;
+
 /// Which children are started again after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -29,10 +31,9 @@ impl Crashes {
         if lived >= FORGIVEN {
             self.in_a_row = 0;
         }
-        let doubled = FIRST * 2_u32.pow(self.in_a_row.min(MAX_DOUBLINGS));
+        let wait = doubled(FIRST, self.in_a_row, LONGEST, chance);
         self.in_a_row = self.in_a_row.saturating_add(1);
-        let longest = doubled.min(LONGEST);
-        longest / 2 + longest / 2 * u32::from(chance) / u32::from(u16::MAX)
+        wait
     }
 
     /// How many crashes there were in a row.
@@ -48,8 +49,6 @@ const FIRST: Duration = Duration::from_millis(100);
 pub const LONGEST: Duration = Duration::from_secs(30);
 /// A child that lived so long is not one that cannot live.
 pub const FORGIVEN: Duration = Duration::from_secs(60);
-/// 2^9 times the first wait are more than the longest.
-const MAX_DOUBLINGS: u32 = 9;
 
 #[cfg(test)]
 mod tests {

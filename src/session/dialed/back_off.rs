@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::session::doubling::doubled;
+
 /// The waits between attempts, longer with each that brought nothing.
 #[derive(Debug, Clone, Default)]
 pub struct BackOff {
@@ -18,14 +20,12 @@ impl BackOff {
     /// all at once.
     pub fn next(&mut self, retry: Option<Duration>, chance: u16) -> Duration {
         self.told = retry.or(self.told);
-        let doubled = FIRST * 2_u32.pow(self.attempts.min(MAX_DOUBLINGS));
+        let jittered = doubled(FIRST, self.attempts, LONGEST, chance);
         self.attempts += 1;
         let least = if std::mem::replace(&mut self.is_fruitless, true) { LEAST } else { Duration::ZERO };
         if let Some(retry) = self.told.filter(|_| self.attempts == 1) {
             return retry.max(least);
         }
-        let longest = doubled.min(LONGEST);
-        let jittered = longest / 2 + longest / 2 * u32::from(chance) / u32::from(u16::MAX);
         jittered.max(self.told.unwrap_or_default())
     }
 
@@ -47,8 +47,6 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 /// Whatever a server says, it is not asked more often than this for nothing.
 const LEAST: Duration = Duration::from_millis(100);
-/// 2^5 s are more than the longest wait.
-const MAX_DOUBLINGS: u32 = 5;
 
 #[cfg(test)]
 mod tests {
