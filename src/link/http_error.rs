@@ -1,19 +1,18 @@
 //! An error of ours as the answer to an HTTP request: a status, what the status asks for, and the JSON-RPC error.
 
-use bytes::BytesMut;
 use http::{HeaderValue, header};
 
 use crate::{
+    budget::Budget,
     session::{Reason, Reply},
     transport::http::{Body, Response},
 };
 
 /// The answer. RFC 9110 asks for `Allow` with 405 (15.5.6); `Retry-After` says when there may be room again.
-pub(super) fn http_error(reply: &Reply) -> Response {
+pub(super) fn http_error(reply: &Reply, budget: &Budget) -> Response {
     let reason = reply.reason();
-    let mut message = BytesMut::with_capacity(USUAL_LEN);
-    reply.write(&mut message);
-    let mut response = Response::new(Body::from(message.freeze()));
+    let message = budget.written(|message| reply.write(message));
+    let mut response = Response::new(Body::from(message));
     *response.status_mut() = reason.status();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -25,6 +24,3 @@ pub(super) fn http_error(reply: &Reply) -> Response {
     }
     response
 }
-
-/// Most of our errors are shorter.
-const USUAL_LEN: usize = 256;

@@ -29,7 +29,7 @@ use shadowcat_codecs::{Limits, envelope::EnvelopeParser};
 
 use super::waits::{Alarm, Stall, Waits};
 use crate::{
-    budget::Allowance,
+    budget::{Allowance, Budget},
     session::{Reason, Reply, Session, StreamKey},
     telemetry::metrics::{
         Flow, Metrics,
@@ -55,6 +55,8 @@ pub struct Pipe {
     limits: Limits,
     /// Where errors are counted, if they are.
     metrics: Option<Metrics>,
+    /// Where messages of our own are written.
+    budget: Budget,
     told_quiet: bool,
     told_initializing: bool,
     /// Which frames of the current batch are not forwarded, ascending; room that is reused.
@@ -91,6 +93,7 @@ impl Pipe {
             parser: EnvelopeParser::new(limits),
             limits,
             metrics: None,
+            budget: allowance.budget().clone(),
             told_quiet: false,
             told_initializing: false,
             dropped: Vec::new(),
@@ -106,6 +109,7 @@ impl Pipe {
     pub fn with_room(mut self, allowance: &Allowance) -> Self {
         self.down.intake.charge_to(allowance);
         self.up.intake.charge_to(allowance);
+        self.budget = allowance.budget().clone();
         self
     }
 
@@ -285,7 +289,7 @@ impl Pipe {
     /// Queues `reply`, which is about a message of `of`.
     fn push_reply(&mut self, of: StreamKey, to: StreamKey, reply: &Reply) {
         let half = if to == self.down.key { &mut self.down } else { &mut self.up };
-        half::push_reply(&mut half.outbox, reply, self.metrics.as_ref(), of);
+        half::push_reply((&mut half.outbox, &self.budget), reply, self.metrics.as_ref(), of);
     }
 
     fn half(&mut self, key: StreamKey) -> &mut Half {

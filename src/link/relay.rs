@@ -33,7 +33,7 @@ use super::{
     not_admitted, server_timing,
 };
 use crate::{
-    budget::{Allowance, Charge},
+    budget::{Allowance, Budget, Charge},
     clock,
     resources::Resources,
     session::{Reason, Reply, StreamKey},
@@ -211,7 +211,7 @@ impl Relay {
     /// An error of ours, about a message of `of` or in place of an answer.
     fn refusal(&self, of: StreamKey, reason: &Reason) -> Response {
         count_error(self.metrics(), reason, of);
-        refusal(reason)
+        refusal(reason, &self.options.resources.budget)
     }
 
     /// An answer of ours, because there is none of the upstream's.
@@ -346,8 +346,8 @@ fn now() -> Instant {
 }
 
 /// An error about a message without its id: it may be that nobody has read one (rule F6).
-fn refusal(reason: &Reason) -> Response {
-    http_error(&Reply::without_id(reason.clone()))
+fn refusal(reason: &Reason, budget: &Budget) -> Response {
+    http_error(&Reply::without_id(reason.clone()), budget)
 }
 
 /// What an exchange holds whatever passes: what is gathered into one piece, and an event that is looked at.

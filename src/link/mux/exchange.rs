@@ -212,7 +212,7 @@ impl Mux {
         let is_answer = matches!(reply.reason(), Reason::AnswerTooLarge { .. } | Reason::AnswerRefused { .. });
         let of = if is_answer { StreamKey::UPSTREAM } else { StreamKey::DOWNSTREAM };
         count_error(self.metrics(), reply.reason(), of);
-        http_error(reply)
+        http_error(reply, &self.parts.options.resources.budget)
     }
 }
 

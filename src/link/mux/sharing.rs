@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use shadowcat_codecs::{
     Frame,
@@ -21,14 +21,17 @@ use super::{
     effect::Effect,
     pieces::Pieces,
 };
-use crate::session::{
-    Reason, Reply, RequestId, StreamKey,
-    dialed::is_method,
-    mirror,
-    revision::{self, Era},
-    shared::{Cancel, Dropped, Heard, Leaving, Orphan, Shared},
-    status_of_error,
-    tools::Tools,
+use crate::{
+    budget::Budget,
+    session::{
+        Reason, Reply, RequestId, StreamKey,
+        dialed::is_method,
+        mirror,
+        revision::{self, Era},
+        shared::{Cancel, Dropped, Heard, Leaving, Orphan, Shared},
+        status_of_error,
+        tools::Tools,
+    },
 };
 
 /// A shared child's clients.
@@ -49,6 +52,8 @@ pub(super) struct Sharing {
     is_over: bool,
     /// Whether the child waits for a client that does not read: there is no other.
     is_pausable: bool,
+    /// Where messages of our own are written.
+    budget: Budget,
 }
 
 impl Sharing {
@@ -66,6 +71,7 @@ impl Sharing {
             is_over: false,
             is_pausable: options.sharing == ChildSharing::PerClient
                 && options.slow_consumer == Some(SlowConsumer::Pause),
+            budget: options.resources.budget.clone(),
         }
     }
 
@@ -95,9 +101,8 @@ impl Sharing {
         let Orphan { stream, reply, is_listen } = orphan;
         self.lists.remove(&stream);
         self.lacking.remove(&stream);
-        let mut message = BytesMut::with_capacity(128);
-        cancel.write(&mut message);
-        effects.push(Effect::ToChild(Pieces::from(message.freeze())));
+        let message = self.budget.written(|message| cancel.write(message));
+        effects.push(Effect::ToChild(Pieces::from(message)));
         effects.push(Effect::Fail { to: stream, reply, is_listen });
     }
 
@@ -209,9 +214,8 @@ impl Sharing {
         self.lists.remove(&key);
         self.lacking.remove(&key);
         if let Some(cancel) = self.shared.leave(key, why) {
-            let mut message = BytesMut::with_capacity(128);
-            cancel.write(&mut message);
-            effects.push(Effect::ToChild(Pieces::from(message.freeze())));
+            let message = self.budget.written(|message| cancel.write(message));
+            effects.push(Effect::ToChild(Pieces::from(message)));
         }
     }
 

@@ -48,7 +48,7 @@ impl Pipe {
 
     /// Queues one batch of frames; `false` when more has to be read first.
     fn take_batch(&mut self, from: StreamKey, now: Instant) -> Result<bool, Unread> {
-        let Self { down, up, session, parser, limits, metrics, dropped, .. } = self;
+        let Self { down, up, session, parser, limits, metrics, budget, dropped, .. } = self;
         let (source, target) = if from == down.key { (down, up) } else { (up, down) };
         let Half { intake, outbox: back, log, .. } = source;
         let Some(mut open) = intake.next_batch()? else { return Ok(false) };
@@ -82,7 +82,8 @@ impl Pipe {
             };
             dropped.push(index);
             for (to, reply) in replies {
-                push_reply(if to == from { back } else { &mut target.outbox }, &reply, metrics.as_ref(), from);
+                let outbox = if to == from { &mut *back } else { &mut target.outbox };
+                push_reply((outbox, budget), &reply, metrics.as_ref(), from);
             }
         }
         let batch = open.freeze();

@@ -2,12 +2,11 @@
 
 use std::io;
 
-use bytes::BytesMut;
 use shadowcat_codecs::Limits;
 
 use super::{Event, message_log::MessageLog};
 use crate::{
-    budget::{Allowance, Toward},
+    budget::{Allowance, Budget, Toward},
     link::{counting::count_error, intake::Intake, outbox::Outbox, refused::Oversized, waits::Stall},
     session::{Reply, StreamKey},
     telemetry::metrics::Metrics,
@@ -75,11 +74,14 @@ impl Half {
 
 /// Queues `reply`, which is about a message of `of`.
 #[cold]
-pub(super) fn push_reply(outbox: &mut Outbox, reply: &Reply, metrics: Option<&Metrics>, of: StreamKey) {
+pub(super) fn push_reply(
+    (outbox, budget): (&mut Outbox, &Budget),
+    reply: &Reply,
+    metrics: Option<&Metrics>,
+    of: StreamKey,
+) {
     if let Some(metrics) = metrics {
         count_error(metrics, reply.reason(), of);
     }
-    let mut message = BytesMut::with_capacity(256);
-    reply.write(&mut message);
-    outbox.push_line(message.freeze());
+    outbox.push_line(budget.written(|message| reply.write(message)));
 }

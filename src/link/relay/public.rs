@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 
 use super::{Place, Relay, headers, refusal};
 use crate::{
+    budget::Budget,
     session::Reason,
     transport::http::{Body, Request, Response, client::is_same_origin},
 };
@@ -49,7 +50,11 @@ impl Relay {
         };
         let asked = self.client.at(names.asked(&path));
         let answer = self.pass(request, Cow::Owned(asked), Place::Elsewhere).await;
-        if is_metadata && answer.status().is_success() { renamed(names, answer).await } else { answer }
+        if is_metadata && answer.status().is_success() {
+            renamed(names, answer, &self.options.resources.budget).await
+        } else {
+            answer
+        }
     }
 
     pub(super) fn names(&self) -> Option<Names<'_>> {
@@ -59,7 +64,7 @@ impl Relay {
 }
 
 /// A document of metadata that names us, if it named the upstream.
-async fn renamed(names: Names<'_>, answer: Response) -> Response {
+async fn renamed(names: Names<'_>, answer: Response, budget: &Budget) -> Response {
     if headers::content_encoding(answer.headers()).is_some() {
         return answer;
     }
@@ -69,7 +74,7 @@ async fn renamed(names: Names<'_>, answer: Response) -> Response {
         Err(error) => {
             tracing::warn!(%error, limit = MAX_DOCUMENT_LEN, "the server's metadata cannot be read");
             let what = format!("its metadata cannot be read: {error}");
-            return refusal(&Reason::UpstreamStatus { status: parts.status.as_u16(), what });
+            return refusal(&Reason::UpstreamStatus { status: parts.status.as_u16(), what }, budget);
         }
     };
     let document = names.document(&document).unwrap_or(document);

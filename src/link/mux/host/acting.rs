@@ -84,9 +84,8 @@ impl Host {
             }
             Effect::Fail { to, reply, .. } => {
                 if self.lanes.is_streaming(to) {
-                    let mut message = bytes::BytesMut::new();
-                    reply.write(&mut message);
-                    let pieces = message.freeze().into();
+                    let budget = &self.parts.options.resources.budget;
+                    let pieces = budget.written(|message| reply.write(message)).into();
                     count_error(self.meter.metrics(), reply.reason(), StreamKey::UPSTREAM);
                     let (status, ends_session) = (StatusCode::OK, false);
                     let letter = Letter { pieces, event: None, is_last: true, status, ends_session, heard: now };
