@@ -144,7 +144,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(crate) memory_timeout: Duration,
 
-    /// Whether read buffers are kept and used again, up to 1.25 MiB of them, instead of being given back to the system;
+    /// Whether read buffers are kept and used again, up to 1.26 MiB of them, instead of being given back to the system;
     /// 'on' is of use where allocating is slow
     #[arg(long, value_name = "MODE", default_value = "off")]
     pub(crate) pool: Switch,
