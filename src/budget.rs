@@ -252,7 +252,15 @@ impl Budget {
     ///
     /// If there was none within [`wait`](Self::wait), or there can be none.
     pub fn turn(&self, len: usize, toward: Toward) -> Waiting {
-        let which = if len <= SMALL_LEN { Which::Turns(toward) } else { Which::Large(toward) };
+        self.waiting(if len <= SMALL_LEN { Which::Turns(toward) } else { Which::Large(toward) }, len)
+    }
+
+    /// Waits for `len` bytes more for who has a part of a large charge left.
+    fn more_of_large(&self, len: usize, toward: Toward) -> Waiting {
+        self.waiting(Which::Large(toward), len)
+    }
+
+    fn waiting(&self, which: Which, len: usize) -> Waiting {
         let budget = self.clone();
         Box::pin(async move {
             let Areas { total, wait, .. } = *budget.areas;

@@ -53,6 +53,20 @@ impl Charge {
         self.len = len;
     }
 
+    /// Whether it is of what large messages wait for.
+    pub(super) fn is_large(&self) -> bool {
+        matches!(self.source, Source::Area(_, Which::Large(_)))
+    }
+
+    /// Takes in `other`, which is of the same area.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        let apart = units(self.len) + units(other.len);
+        self.len += std::mem::take(&mut other.len);
+        if let Source::Area(areas, which) = &self.source {
+            areas.area(*which).give_back(apart - units(self.len));
+        }
+    }
+
     /// The same bytes, which hold this charge until the last reference to them is gone. Costs one allocation.
     #[must_use]
     pub fn wrap(self, bytes: Bytes) -> Bytes {

@@ -33,11 +33,19 @@ impl Room {
             if self.waiting.is_none() && self.grows(len, most) {
                 continue;
             }
-            let most = if len <= SMALL_LEN { most.min(SMALL_LEN) } else { most };
-            let waiting = self.waiting.get_or_insert_with(|| self.allowance.turn(most.max(len), self.toward));
+            let whole = most.max(len);
+            let waiting = self.waiting.get_or_insert_with(|| match &self.turn {
+                // What is left of it counts: whoever waited for all of it again would wait for himself.
+                Some(turn) if turn.is_large() => self.allowance.budget().more_of_large(whole - turn.len(), self.toward),
+                _ => self.allowance.turn(if len <= SMALL_LEN { whole.min(SMALL_LEN) } else { whole }, self.toward),
+            });
             let turn = ready!(waiting.as_mut().poll(cx));
             self.waiting = None;
-            self.turn = Some(turn?);
+            let mut turn = turn?;
+            if let Some(rest) = self.turn.take().filter(Charge::is_large) {
+                turn.absorb(rest);
+            }
+            self.turn = Some(turn);
             // What it had is free for others: the turn covers all of it.
             self.small.clear();
         }
@@ -82,11 +90,13 @@ impl Room {
         true
     }
 
-    /// Gives back what is beyond `len` bytes. A turn only as a whole, and only if its bytes find room elsewhere: whoever
-    /// kept a part of it and grew again would wait for a whole one for ever, since nobody else has the rest.
+    /// Gives back what is beyond `len` bytes. A turn of [`SMALL_LEN`] only as a whole, and only if its bytes find room
+    /// elsewhere: whoever kept a part of it and grew again would wait for a whole one for ever.
     pub fn shrink(&mut self, len: usize) {
-        if let Some(turn) = &self.turn {
-            if turn.len() > len
+        if let Some(turn) = &mut self.turn {
+            if turn.is_large() {
+                turn.shrink(len);
+            } else if turn.len() > len
                 && let Some(charge) = self.allowance.try_take(len)
             {
                 self.turn = None;
@@ -129,7 +139,7 @@ impl Room {
     /// Whether it has a turn of [`SMALL_LEN`]: then no room beside it may wait for another.
     #[must_use]
     pub fn has_turn(&self) -> bool {
-        self.turn.as_ref().is_some_and(|turn| turn.len() <= SMALL_LEN)
+        self.turn.as_ref().is_some_and(|turn| !turn.is_large())
     }
 
     /// Whether others may wait for it to be over.

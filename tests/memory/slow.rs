@@ -59,11 +59,15 @@ fn readers_of_a_shared_child_that_do_not_read() {
     let neighbour = Neighbour::start(move || echo(address));
     let flood = run("7", r#"{"flood":128}"#).token("1").modern();
     let readers: Vec<Response> = (0..amount(8, 100)).map(|_| reluctant(&flood, address)).collect();
-    // Each is refused, where the budget is used up, or cut off, which is seen at the end of what was sent before.
-    for mut reader in readers {
-        assert!(reader.status == 503 || reader.read_all().is_err(), "it was not cut off");
-    }
     neighbour.leave("mux, shared child: stalled readers");
+    // Who reads before all of it was said may be quick enough to get all of it.
+    settle(&proxy);
+    // Each is refused, where the budget is used up, be it behind what was sent before; or cut off, which is seen at the
+    // end of that.
+    for mut reader in readers {
+        let is_told = |body: Vec<u8>| memchr::memmem::find(&body, b"\"overloaded\"").is_some();
+        assert!(reader.read_all().map_or(true, is_told), "it was not cut off");
+    }
     proxy.assert_peak("mux, shared child: stalled readers", BUDGET);
     proxy.end();
 }
