@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    decoder::{Line, MAX_PASS_LEN, SseDecoder},
+    decoder::{Growth, Line, MAX_PASS_LEN, SseDecoder},
     event::{EventBatch, EventTable},
     joining::{Block, Owned, Shared},
     place::Data,
@@ -23,7 +23,7 @@ impl SseDecoder {
         table.clear();
         // The batch before is gone, if it ever will be: take its room back now, not when there is a new one.
         let room = self.kept.capacity() - self.kept.len();
-        if 0 < room && room < MIN_KEPT_LEN / 2 && self.kept.len() <= LONG_LEN {
+        if 0 < room && room < MIN_KEPT_LEN / 2 && (self.growth == Growth::Kept || self.kept.len() <= LONG_LEN) {
             self.kept.reserve(MIN_KEPT_LEN / 2);
         }
         self.make_room(body.len());
@@ -42,8 +42,8 @@ impl SseDecoder {
         }
     }
 
-    /// What [`kept_capacity`](Self::kept_capacity) may become by a [`push`](Self::push) of `len` bytes; so that whoever
-    /// counts memory can ask for it before.
+    /// What [`kept_capacity`](Self::kept_capacity) may become by a [`push`](Self::push) of `len` bytes, so that whoever
+    /// counts memory can ask for it before. True [with told growth](Self::with_told_growth) only.
     #[must_use]
     pub fn room_for(&self, len: usize) -> usize {
         let (capacity, total) = (self.kept.capacity(), self.kept.len().saturating_add(len));
@@ -58,7 +58,8 @@ impl SseDecoder {
     /// A long event's block grows in steps that are told before, not to twice its size.
     fn make_room(&mut self, len: usize) {
         let total = self.kept.len().saturating_add(len);
-        if self.kept.is_empty() || total <= LONG_LEN || total <= self.kept.capacity() {
+        let is_told = self.growth == Growth::Told;
+        if !is_told || self.kept.is_empty() || total <= LONG_LEN || total <= self.kept.capacity() {
             return;
         }
         let mut block = Vec::from(std::mem::take(&mut self.kept));
@@ -98,7 +99,7 @@ impl SseDecoder {
             Data::Joined(data) => data.start(),
             Data::Nowhere | Data::Refused => kept.len(),
         };
-        let is_long = kept.capacity() > 2 * LONG_LEN;
+        let is_long = self.growth == Growth::Told && kept.capacity() > 2 * LONG_LEN;
         let joined = if joined_len > 0 { kept.split_to(joined_len).freeze() } else { Bytes::new() };
         if is_long && joined_len > 0 {
             // Few bytes must not keep the block of a long event.
@@ -164,7 +165,7 @@ impl SseDecoder {
                     kept.advance(data.start());
                 }
                 // The block of what was refused is of no more use.
-                _ if kept.capacity() > LONG_LEN => kept = BytesMut::new(),
+                _ if self.growth == Growth::Told && kept.capacity() > LONG_LEN => kept = BytesMut::new(),
                 _ => kept.clear(),
             }
         }
@@ -188,7 +189,7 @@ const LONGEST_NAME: usize = 8;
 
 /// Small events that span bodies share one allocation, again and again.
 const MIN_KEPT_LEN: usize = 4 << 10;
-/// Longer ones have a block of their own, that goes with them.
+/// Longer ones have a block of their own, that goes with them, if growth is told.
 const LONG_LEN: usize = 32 << 10;
 /// Most that such a block grows by.
 const MAX_STEP: usize = 8 << 20;

@@ -91,6 +91,16 @@ pub struct SseDecoder {
     /// What was begun in earlier bodies: the open event's data, and the unfinished line. With read buffers,
     /// which have both themselves, empty between passes.
     pub(super) kept: BytesMut,
+    pub(super) growth: Growth,
+}
+
+/// How the block grows in which an event is kept that spans bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// As a vector does, and it stays for the next event: nothing is allocated once it is long enough.
+    Kept,
+    /// By what [`SseDecoder::room_for`] says, and that of a long event goes with it.
+    Told,
 }
 
 /// The current line, as far as it was read.
@@ -123,7 +133,15 @@ impl SseDecoder {
             retry: None,
             refused: None,
             kept: BytesMut::new(),
+            growth: Growth::Kept,
         }
+    }
+
+    /// The same, for who counts memory: [`push`](Self::push) keeps no more than [`room_for`](Self::room_for) says before,
+    /// and the block of an event beyond 32 KiB goes with it instead of staying for the next one.
+    #[must_use]
+    pub fn with_told_growth(self) -> Self {
+        Self { growth: Growth::Told, ..self }
     }
 
     /// Finds every event that ends in `src`. No copy, but for events of several `data` lines, which are

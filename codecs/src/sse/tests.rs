@@ -28,13 +28,20 @@ fn decoded<'a>(reads: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> Hea
     heard(&decoder, said)
 }
 
-/// Feeds `bodies` one after the other, as an HTTP library would.
+/// Feeds `bodies` one after the other, as an HTTP library would: the same is heard however memory grows.
 fn pushed<'a>(bodies: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> Heard {
-    let mut decoder = SseDecoder::new(limits);
+    let bodies: Vec<_> = bodies.into_iter().collect();
+    let heard = pushed_to(SseDecoder::new(limits), &bodies, limits, usize::MAX);
+    assert_eq!(pushed_to(SseDecoder::new(limits).with_told_growth(), &bodies, limits, 0), heard);
+    heard
+}
+
+/// The same, to `decoder`, which keeps no more than it said or than is `allowed`.
+fn pushed_to(mut decoder: SseDecoder, bodies: &[&[u8]], limits: Limits, allowed: usize) -> Heard {
     let (mut table, mut said) = (EventTable::new(), Vec::new());
     for body in bodies {
         let mut body = Bytes::copy_from_slice(body);
-        let room = decoder.room_for(body.len());
+        let room = decoder.room_for(body.len()).max(allowed);
         while step(decoder.push(&mut body, &mut table), &mut table, &mut said) {}
         assert!(body.is_empty());
         assert!(decoder.kept_capacity() <= room, "{} for {room}", decoder.kept_capacity());
@@ -194,7 +201,7 @@ fn block_of_a_long_event_grows_as_told_and_goes_with_it() {
     let piece = Bytes::from(vec![b'x'; 16 << 10]);
     // One that ends, and one that is refused.
     for (max, pieces) in [(32 * MIB, 1200), (16 * MIB, 1200)] {
-        let mut decoder = SseDecoder::new(Limits::default().with_max_frame_len(max).unwrap());
+        let mut decoder = SseDecoder::new(Limits::default().with_max_frame_len(max).unwrap()).with_told_growth();
         let mut table = EventTable::new();
         assert!(decoder.push(&mut Bytes::from("data: "), &mut table).unwrap().is_none());
         let mut is_refused = false;

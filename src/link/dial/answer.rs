@@ -102,7 +102,8 @@ enum Read {
 impl Answer {
     /// A body that is an event stream. Read as there is room for the event that is unfinished.
     pub(super) fn events(key: Key, body: Incoming, limits: Limits, allowance: &Allowance) -> Self {
-        let (decoder, room) = (Box::new(SseDecoder::new(limits)), Room::new(allowance, Toward::Client));
+        let (decoder, room) =
+            (Box::new(SseDecoder::new(limits).with_told_growth()), Room::new(allowance, Toward::Client));
         let read = Read::Events { decoder, table: EventTable::new(), unread: Bytes::new(), room, is_new: false };
         Self::new(key, body, read, allowance)
     }
