@@ -266,7 +266,9 @@ impl Mux {
             let allowance = self.session_room()?;
             let book = Book::Shared(Some(Box::new(Sharing::new(options, now))));
             let host = Host::new(Arc::clone(&self.parts), received, &way, book, Chair::Shared(place), allowance);
-            self.tasks.spawn(host.run().instrument(tracing::error_span!("shared", number = self.parts.number())));
+            self.tasks.spawn(
+                host.run().instrument(tracing::error_span!(parent: None, "shared", number = self.parts.number())),
+            );
         }
         Ok(way)
     }
@@ -284,7 +286,9 @@ impl Mux {
             let book = Book::Owned(Box::new(Owning::new(options, endpoint.map(|endpoint| endpoint(id)), now)));
             let mut host = Host::new(Arc::clone(&self.parts), received, &way, book, Chair::Session(place), allowance);
             host.session = Some(options.resources.metrics.session(Link::Mux));
-            self.tasks.spawn(host.run().instrument(tracing::error_span!("session", number = self.parts.number())));
+            self.tasks.spawn(
+                host.run().instrument(tracing::error_span!(parent: None, "session", number = self.parts.number())),
+            );
         }
         Ok((id, way))
     }
