@@ -146,7 +146,9 @@ fn heads_and_bodies_that_never_end() {
         })
         .collect();
     for pending in slow {
-        assert_eq!(Pending::of(pending).response().status, 408);
+        let status = Pending::of(pending).response().status;
+        // At full length the bodies are more than the budget has room for at once: what finds none is refused at once.
+        assert!(status == 408 || status == 503 && count > 50, "{status}");
     }
     neighbour.leave("mux: slow heads and bodies");
     proxy.assert_peak("mux: slow heads and bodies", count * EXCHANGE_LEN / 2 + SPARE);
