@@ -1,5 +1,6 @@
 //! Whatever is dropped, wherever it is, leaves nothing: each public type that moves bytes is dropped at random
-//! points under load, and tasks, descriptors and processes are what they were before.
+//! points under load, and tasks, descriptors, processes, pooled buffers in use and bytes charged to the memory budget
+//! are what they were before. That there was load is asserted too.
 //!
 //! No test harness: the keeper is this program, re-executed, and must find its own `main`. Seeds are fixed; a
 //! failure names type and seed.
@@ -10,69 +11,73 @@
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/session.rs"]
 mod support;
+#[path = "support/temp.rs"]
+mod temp;
+
+#[path = "drops/panics.rs"]
+mod panics;
+#[path = "drops/parts.rs"]
+mod parts;
 
 use std::{
     env, fs,
     future::{Future, poll_fn},
-    io::{self, IoSlice},
-    net::SocketAddr,
+    io::{self},
     path::PathBuf,
     pin::pin,
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::Poll,
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, stream::FuturesUnordered};
-use http::Method;
-use http_body_util::BodyExt as _;
+use panics::a_task_that_panics_lets_go_of_its_child;
+use parts::{
+    INITIALIZE, QUICK, answering, bind, call, client_of, clients, drain, flood, new_keeper, new_mux, result, serve,
+    server, shakes_hands_and_floods, site,
+};
 use shadowcat::{
+    budget::Budget,
     clock,
     link::{
         dial,
-        endpoint::{Endpoint, Link, Site, Upstream},
+        endpoint::{Link, Upstream},
         lines::{Lines, LinesOptions},
-        mux::{Mux, MuxOptions},
         pipe::Pipe,
         relay::{self, Relay},
+        socket, stdio,
         waits::Waits,
     },
     resources::Resources,
     session::Session,
-    supervise::{
-        Command,
-        keeper::{Keeper, run_if_keeper},
-        ladder::Times,
+    supervise::keeper::run_if_keeper,
+    telemetry::{
+        Log, LogFormat, ServerLines,
+        metrics::labels::{Link as Over, MessageKind, To},
     },
-    telemetry::{Log, LogFormat, ServerLines},
     transport::{
-        Reader, Writer,
-        http::{Body, Client, Incoming, Listener, SendError, client::Config as ClientConfig, server::Config},
+        connection::{Connection, Target},
+        http::{Client, Listener, client::Config as ClientConfig, tls::Identity},
         listen::{Address, Listening},
         memory,
     },
 };
-use shadowcat_codecs::Limits;
+use shadowcat_codecs::{Limits, pool::BufferPool};
+use temp::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpStream, UnixStream},
+    net::{UnixListener, UnixStream},
     runtime::{self, Handle},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{
-    field::{Field, Visit},
-    span,
-};
 
 /// How often each type is dropped. More finds more, and takes longer.
 fn rounds() -> u64 {
-    env::var("SHADOWCAT_DROP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(12)
+    env::var("SHADOWCAT_DROP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(8)
 }
 
 fn main() -> ExitCode {
@@ -89,21 +94,84 @@ fn main() -> ExitCode {
 }
 
 async fn every_type(log: &Log) {
-    let parts = Parts { lines: log.server_lines("fixture".to_owned()), here: env::temp_dir() };
+    let here = Arc::new(TempDir::new().unwrap());
+    let mut resources = Resources::default();
+    // Small enough that it is used up now and then, and buffers that come from a pool.
+    resources.budget = Budget::new(24 << 20, 1 << 20).unwrap().with_pools();
+    let parts = Parts {
+        lines: log.server_lines("fixture".to_owned()),
+        identity: identity(&here),
+        here,
+        resources,
+        born: Arc::default(),
+    };
     // What a process has for good once it was used: signal handlers, and the threads behind them.
-    checked("keeper", &parts, keeper).await;
-    checked("pipe", &parts, pipe).await;
-    checked("mux", &parts, mux).await;
-    checked("relay", &parts, relay).await;
-    checked("dial", &parts, dial).await;
-    checked("lines", &parts, lines).await;
+    checked("keeper", &parts, |parts| parts.born.load(Ordering::Relaxed), keeper).await;
+    checked("pipe", &parts, |parts| parts.crossed(Over::Pipe), pipe).await;
+    checked("stdio", &parts, |parts| parts.crossed(Over::Pipe), on_stdio).await;
+    checked("socket", &parts, |parts| parts.crossed(Over::Socket), on_socket).await;
+    checked("mux", &parts, |parts| parts.crossed(Over::Mux), mux).await;
+    checked("relay", &parts, |parts| parts.crossed(Over::Relay), relay).await;
+    checked("relay to TLS", &parts, |parts| parts.crossed(Over::Relay), relay_to_tls).await;
+    checked("dial", &parts, |parts| parts.crossed(Over::Dial), dial).await;
+    checked("lines", &parts, |parts| parts.crossed(Over::Pipe), lines).await;
+    checked("lines before a socket", &parts, |parts| parts.crossed(Over::Socket), lines_before_socket).await;
+    checked("lines before HTTP", &parts, |parts| parts.crossed(Over::Dial), lines_before_http).await;
+}
+
+/// A certificate for `localhost`; its file is named `root.pem`.
+fn identity(here: &TempDir) -> Identity {
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, private) = (here.join("root.pem"), here.join("key.pem"));
+    fs::write(&certificate, key.cert.pem()).unwrap();
+    fs::write(&private, key.signing_key.serialize_pem()).unwrap();
+    Identity::read(&certificate, &private).unwrap()
 }
 
 /// What every subject needs.
 #[derive(Clone)]
 struct Parts {
     lines: ServerLines,
-    here: PathBuf,
+    here: Arc<TempDir>,
+    identity: Identity,
+    resources: Resources,
+    /// Children that a bare keeper has seen to their end.
+    born: Arc<AtomicU64>,
+}
+
+impl Parts {
+    /// Requests that have crossed a link so far, and answers.
+    fn crossed(&self, link: Over) -> u64 {
+        let messages = &self.resources.metrics.messages;
+        messages.of((link, To::Server, MessageKind::Request)).min(messages.of((
+            link,
+            To::Client,
+            MessageKind::Response,
+        )))
+    }
+
+    /// A path that nobody has used.
+    fn path(&self) -> PathBuf {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        self.here.join(format!("socket-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn held(&self) -> Held {
+        let pools = self.resources.budget.pools().unwrap();
+        Held {
+            tasks: Handle::current().metrics().num_alive_tasks(),
+            descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
+            processes: children_of(std::process::id()),
+            pooled: in_use(pools.stdio()) + in_use(pools.http()),
+            charged: self.resources.budget.held(),
+        }
+    }
+}
+
+/// Blocks that were taken and have not come home.
+fn in_use(pool: &BufferPool) -> u64 {
+    let counts = pool.counts();
+    counts.hits + counts.misses - counts.returned - counts.dropped
 }
 
 /// What this process holds.
@@ -113,14 +181,10 @@ struct Held {
     descriptors: usize,
     /// Keepers, and what runs under them.
     processes: usize,
-}
-
-fn held() -> Held {
-    Held {
-        tasks: Handle::current().metrics().num_alive_tasks(),
-        descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
-        processes: children_of(std::process::id()),
-    }
+    /// Buffers of the pools.
+    pooled: u64,
+    /// Bytes of the budget. What pools may keep is charged for good.
+    charged: usize,
 }
 
 /// Processes whose parent this is, and theirs, zombies included.
@@ -131,24 +195,34 @@ fn children_of(pid: u32) -> usize {
     all.split_ascii_whitespace().map(|child| 1 + children_of(child.parse().unwrap_or(0))).sum()
 }
 
-/// Drops a subject in every round at another point, and asserts that nothing is left.
-async fn checked<F: Future<Output = ()>>(what: &str, parts: &Parts, subject: impl Fn(Parts, Chance) -> F) {
+/// Drops a subject in every round at another point, and asserts that nothing is left. `load` is how much it has done.
+async fn checked<F: Future<Output = ()>>(
+    what: &str,
+    parts: &Parts,
+    load: fn(&Parts) -> u64,
+    subject: impl Fn(Parts, Chance) -> F,
+) {
     // The first use makes what stays.
-    Box::pin(cut(subject(parts.clone(), Chance(1)), 40)).await;
-    let before = settled(what, 0, None).await;
+    Box::pin(cut(subject(parts.clone(), Chance(1)), 40, || true)).await;
+    let before = settled(what, parts, 0, None).await;
     for seed in 1..=rounds() {
         let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        // Few polls find what is half begun, many what is under load.
-        let polls = 1 + chance.below(if seed.is_multiple_of(2) { 30 } else { 300 });
-        Box::pin(cut(subject(parts.clone(), chance), polls)).await;
-        settled(what, seed, Some(before)).await;
+        // Few polls find what is half begun, many what is under load: which is awaited, and so asserted.
+        let (is_early, idle) = (seed.is_multiple_of(2), load(parts));
+        let polls = 1 + chance.below(if is_early { 30 } else { 300 });
+        let flows = || is_early || load(parts) > idle;
+        Box::pin(cut(subject(parts.clone(), chance), polls, flows)).await;
+        assert!(flows(), "{what}, seed {seed}: nothing flowed before it was dropped");
+        settled(what, parts, seed, Some(before)).await;
     }
 }
 
-/// Polls a future at most so often, and not for long, and drops it.
-async fn cut(future: impl Future<Output = ()>, polls: u64) {
+/// Polls a future until something flows, then at most so often, and not for long, and drops it.
+async fn cut(future: impl Future<Output = ()>, polls: u64, flows: impl Fn() -> bool) {
     let mut left = polls;
     let mut future = pin!(future);
+    let loaded = poll_fn(|cx| if flows() { Poll::Ready(()) } else { future.as_mut().poll(cx) });
+    let _elapsed = timeout(support::DEADLINE, loaded).await;
     let cut = poll_fn(|cx| {
         if left == 0 {
             return Poll::Ready(());
@@ -161,12 +235,12 @@ async fn cut(future: impl Future<Output = ()>, polls: u64) {
 }
 
 /// What is held once it does not change any more; what was held `before`, if that is known.
-async fn settled(what: &str, seed: u64, before: Option<Held>) -> Held {
+async fn settled(what: &str, parts: &Parts, seed: u64, before: Option<Held>) -> Held {
     let start = clock::now();
-    let (mut last, mut same) = (held(), 0);
+    let (mut last, mut same) = (parts.held(), 0);
     loop {
         sleep(Duration::from_millis(5)).await;
-        let now = held();
+        let now = parts.held();
         same = if now == last { same + 1 } else { 0 };
         last = now;
         let is_good = before.is_none_or(|before| now == before);
@@ -191,162 +265,164 @@ impl Chance {
     }
 }
 
-/// A fault of ours in the task of a child: the child is ended, though whoever started it goes on, and whoever waits is
-/// told that it is gone.
-fn a_task_that_panics_lets_go_of_its_child(log: &Log) {
-    let panics = Panics::default();
-    let has_panicked = Arc::clone(&panics.has_panicked);
-    // On one thread, which has this subscriber.
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tracing::subscriber::with_default(panics, || {
-        runtime.block_on(async {
-            let mut options = MuxOptions::new(Limits::default());
-            options.shutdown = QUICK;
-            // It would not see by itself that nobody is there.
-            let deaf = Command::new("sleep").with_args(["1000"]);
-            let mux = Mux::new(deaf, new_keeper(), log.server_lines("sleep".to_owned()), options);
-            let before = children_of(std::process::id());
-            let listener = bind().await;
-            let client = client_of(listener.local_addr().unwrap().unwrap());
-            let asking = async {
-                let answer = ask(&client, 8).await.unwrap();
-                assert_eq!(answer.status(), 502);
-                let body = answer.into_body().collect().await.unwrap().to_bytes();
-                assert!(body.windows(6).any(|bytes| bytes == b"\"id\":8"), "{body:?}");
-                let start = clock::now();
-                while children_of(std::process::id()) > before {
-                    assert!(clock::now() - start < support::DEADLINE, "the child of a task that is gone goes on");
-                    sleep(Duration::from_millis(5)).await;
-                }
-            };
-            tokio::select! {
-                () = serve(listener, site(Link::Mux(mux))) => panic!("it serves no more"),
-                () = asking => {}
-            }
-        });
-    });
-    assert!(has_panicked.load(Ordering::Relaxed), "nothing panicked, so nothing was tested");
-}
-
-/// Panics in the task of a child, which has just been started.
-#[derive(Default)]
-struct Panics {
-    has_panicked: Arc<AtomicBool>,
-}
-
-impl tracing::Subscriber for Panics {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut is_start = IsStart(false);
-        event.record(&mut is_start);
-        if is_start.0 {
-            self.has_panicked.store(true, Ordering::Relaxed);
-            panic!("on purpose, in the task of a child");
-        }
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-struct IsStart(bool);
-
-impl Visit for IsStart {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0 |= field.name() == "message" && format!("{value:?}") == "server started";
-    }
-}
-
 // --- subjects ------------------------------------------------------------------------------------------------
 
 /// Children that are started, and one that is told to end.
-async fn keeper(_: Parts, _: Chance) {
+async fn keeper(parts: Parts, _: Chance) {
     let mut keeper = new_keeper();
     loop {
         let child = keeper.spawn(&server()).await.unwrap();
         drop(child.stdin);
         keeper.next_exit().await.unwrap();
+        parts.born.fetch_add(1, Ordering::Relaxed);
         let _running = keeper.spawn(&server()).await.unwrap();
     }
 }
 
 /// Both directions full of messages.
-async fn pipe(_: Parts, _: Chance) {
+async fn pipe(parts: Parts, _: Chance) {
     let ((client, here), (there, server)) = (memory::pair(512), memory::pair(512));
     let (limits, session) = (Limits::default(), Session::new(64));
-    let mut pipe = Pipe::new((here.reader, here.writer), (there.reader, there.writer), limits, session);
+    let Resources { budget, metrics, .. } = &parts.resources;
+    let allowance = budget.try_admit(0, 16 << 10).unwrap();
+    let mut pipe = Pipe::new((here.reader, here.writer), (there.reader, there.writer), limits, session)
+        .with_room(&allowance)
+        .counted(metrics, Over::Pipe);
     let pumped = async {
         loop {
             poll_fn(|cx| pipe.poll_event(cx, || clock::now().into_std())).await;
         }
     };
-    tokio::join!(pumped, flood(client.writer), flood(server.writer), drain(client.reader), drain(server.reader));
+    let (client_floods, server_floods) = (flood(client.writer, call), flood(server.writer, result));
+    tokio::join!(pumped, client_floods, server_floods, drain(client.reader), drain(server.reader));
+}
+
+/// A session of lines with a child, which is asked more than it answers.
+async fn on_stdio(parts: Parts, _: Chance) {
+    let mut keeper = new_keeper();
+    let child = keeper.spawn(&server()).await.unwrap();
+    let (here, there) = memory::pair(4096);
+    let options = stdio::Options {
+        limits: Limits::default(),
+        max_pending: 64,
+        shutdown: QUICK,
+        drain: None,
+        start_timeout: Duration::from_secs(30),
+        resources: parts.resources.clone(),
+        waits: Waits::default(),
+    };
+    let mut lines = parts.lines.clone();
+    let log = async move |line: &[u8]| lines.pass(line).await;
+    let session = stdio::run((there.reader, there.writer), &mut keeper, child, log, options);
+    tokio::join!(session, shakes_hands_and_floods(here.writer), drain(here.reader)).0.unwrap();
+}
+
+/// A session of lines with a server that listens.
+async fn on_socket(parts: Parts, _: Chance) {
+    let path = parts.path();
+    let listening = UnixListener::bind(&path).unwrap();
+    let upstream = Connection::connect(&Target::Unix(path), Duration::from_secs(10)).await.unwrap();
+    let (here, there) = memory::pair(4096);
+    let options = socket::Options {
+        limits: Limits::default(),
+        max_pending: 64,
+        grace: QUICK.grace,
+        drain: None,
+        resources: parts.resources.clone(),
+        waits: Waits::default(),
+    };
+    let session = socket::run((there.reader, there.writer), upstream, options);
+    let flooding = shakes_hands_and_floods(here.writer);
+    tokio::join!(session, answering(listening), flooding, drain(here.reader)).0.unwrap();
 }
 
 /// Clients of both eras, streams, and a listener, all dropped at once.
 async fn mux(parts: Parts, chance: Chance) {
     let endpoint = site(Link::Mux(new_mux(&parts)));
-    let listener = bind().await;
+    let listener = bind(&parts.resources, None).await;
     let address = listener.local_addr().unwrap().unwrap();
     tokio::join!(serve(listener, endpoint), clients(address, chance));
 }
 
 /// The same, behind a relay.
 async fn relay(parts: Parts, chance: Chance) {
-    let upstream = bind().await;
+    let upstream = bind(&parts.resources, None).await;
+    let client = client_of(upstream.local_addr().unwrap().unwrap(), &parts.resources.budget);
+    relay_to(parts, upstream, client, chance).await;
+}
+
+/// The same over TLS, and so over HTTP/2.
+async fn relay_to_tls(parts: Parts, chance: Chance) {
+    let upstream = bind(&parts.resources, Some(parts.identity.clone())).await;
+    let port = upstream.local_addr().unwrap().unwrap().port();
+    let mut config = ClientConfig::new(format!("https://localhost:{port}/mcp").parse().unwrap());
+    config.ca.push(parts.here.join("root.pem"));
+    config.budget = parts.resources.budget.clone();
+    let client = Client::new(config).unwrap();
+    relay_to(parts, upstream, client, chance).await;
+}
+
+async fn relay_to(parts: Parts, upstream: Listener, client: Client, chance: Chance) {
     let endpoint = site(Link::Mux(new_mux(&parts)));
-    let client = client_of(upstream.local_addr().unwrap().unwrap());
     let reach = Upstream::new(client.url());
-    let link = Link::Relay(Box::new(Relay::new(client, relay::Options::default())), reach);
-    let relaying = site(link);
-    let listener = bind().await;
+    let mut options = relay::Options::default();
+    options.resources = parts.resources.clone();
+    let relaying = site(Link::Relay(Box::new(Relay::new(client, options)), reach));
+    let listener = bind(&parts.resources, None).await;
     let address = listener.local_addr().unwrap().unwrap();
     tokio::join!(serve(upstream, endpoint), serve(listener, relaying), clients(address, chance));
 }
 
 /// A client of lines in front of a server over HTTP, with calls in flight.
 async fn dial(parts: Parts, _: Chance) {
-    let upstream = bind().await;
+    let upstream = bind(&parts.resources, None).await;
     let endpoint = site(Link::Mux(new_mux(&parts)));
-    let client = client_of(upstream.local_addr().unwrap().unwrap());
+    let client = client_of(upstream.local_addr().unwrap().unwrap(), &parts.resources.budget);
     let (here, there) = memory::pair(4096);
     let options = dial::Options {
         limits: Limits::default(),
         max_pending: 64,
         drain: None,
-        resources: Resources::default(),
+        resources: parts.resources.clone(),
         waits: Waits::default(),
     };
     let dialling = dial::run((there.reader, there.writer), client, options);
-    let asking = async {
-        let mut writer = here.writer;
-        let handshake = format!("{INITIALIZE}\n{INITIALIZED}\n");
-        write(&mut writer, handshake.as_bytes()).await;
-        for id in 0.. {
-            write(&mut writer, format!("{}\n", call(id)).as_bytes()).await;
-        }
-    };
+    let asking = shakes_hands_and_floods(here.writer);
     tokio::join!(serve(upstream, endpoint), dialling, asking, drain(here.reader)).1.unwrap();
 }
 
 /// Clients of lines over a socket, each with a child.
-async fn lines(parts: Parts, mut chance: Chance) {
+async fn lines(parts: Parts, _: Chance) {
+    let lines = Lines::before_command(server(), new_keeper(), parts.lines.clone(), lines_options(&parts));
+    clients_of_lines(&parts, lines).await;
+}
+
+/// The same, each with a connection to a server that listens.
+async fn lines_before_socket(parts: Parts, _: Chance) {
+    let path = parts.path();
+    let listening = UnixListener::bind(&path).unwrap();
+    let lines = Lines::before_socket(Target::Unix(path), lines_options(&parts));
+    tokio::join!(answering(listening), clients_of_lines(&parts, lines));
+}
+
+/// The same, each with a session over HTTP.
+async fn lines_before_http(parts: Parts, _: Chance) {
+    let upstream = bind(&parts.resources, None).await;
+    let endpoint = site(Link::Mux(new_mux(&parts)));
+    let client = client_of(upstream.local_addr().unwrap().unwrap(), &parts.resources.budget);
+    let lines = Lines::before_http(client, lines_options(&parts));
+    tokio::join!(serve(upstream, endpoint), clients_of_lines(&parts, lines));
+}
+
+fn lines_options(parts: &Parts) -> LinesOptions {
     let mut options = LinesOptions::new(Limits::default());
     options.shutdown = QUICK;
-    let lines = Lines::before_command(server(), new_keeper(), parts.lines.clone(), options);
-    let path = parts.here.join(format!("shadowcat-drops-{}-{}", std::process::id(), chance.below(u64::MAX)));
+    options.resources = parts.resources.clone();
+    options
+}
+
+async fn clients_of_lines(parts: &Parts, lines: Lines) {
+    let path = parts.path();
     let listening = Listening::bind(&Address::Unix(path.clone())).await.unwrap();
     let drain = CancellationToken::new();
     let clients = async {
@@ -364,125 +440,4 @@ async fn lines(parts: Parts, mut chance: Chance) {
         futures::future::join_all((0..4).map(each)).await;
     };
     tokio::join!(lines.serve(listening, drain), clients);
-}
-
-// --- their parts ---------------------------------------------------------------------------------------------
-
-const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":"init","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
-const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-const QUICK: Times = Times { grace: Duration::from_millis(50), term: Duration::from_millis(50) };
-
-fn call(id: u64) -> String {
-    format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":["{}"]}}}}"#,
-        "x".repeat(1000)
-    )
-}
-
-fn modern_call(id: u64) -> String {
-    let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"progressToken":1}"#;
-    let steps = r#"{"progress":["a","b"]},{"flood":4}"#;
-    format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"run","arguments":{{"steps":[{steps}]}},{meta}}}}}"#
-    )
-}
-
-fn server() -> Command {
-    let test = env::current_exe().unwrap();
-    let fixture = test.ancestors().nth(2).unwrap().join("examples/fixture_server");
-    assert!(fixture.exists(), "`cargo build --example fixture_server` first; `cargo test` without `--test` does it");
-    Command::new(fixture)
-}
-
-fn new_keeper() -> Keeper {
-    Keeper::start_with(QUICK.term).unwrap()
-}
-
-fn new_mux(parts: &Parts) -> Mux {
-    let mut options = MuxOptions::new(Limits::default());
-    options.shutdown = QUICK;
-    Mux::new(server(), new_keeper(), parts.lines.clone(), options)
-}
-
-fn site(link: Link) -> Endpoint {
-    Endpoint::new(vec![Site::new("/mcp".to_owned(), link)], CancellationToken::new())
-}
-
-async fn bind() -> Listener {
-    Listener::bind(&Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), Config::default()).await.unwrap()
-}
-
-fn client_of(address: SocketAddr) -> Client {
-    Client::new(ClientConfig::new(format!("http://{address}/mcp").parse().unwrap())).unwrap()
-}
-
-async fn serve(listener: Listener, endpoint: Endpoint) {
-    let handle = move |request, peer| endpoint.clone().handle(request, peer);
-    listener.serve(handle, CancellationToken::new()).await;
-}
-
-/// Clients that ask, read some of the answer, and leave; until they are dropped themselves.
-async fn clients(address: SocketAddr, mut chance: Chance) {
-    let client = client_of(address);
-    let mut busy: FuturesUnordered<_> = (0..6).map(|id| asks(&client, id, chance.below(20))).collect();
-    // And one that has sent half a request.
-    let mut half = TcpStream::connect(address).await.unwrap();
-    half.write_all(b"POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").await.unwrap();
-    let mut id = 6;
-    while busy.next().await.is_some() {
-        busy.push(asks(&client, id, chance.below(20)));
-        id += 1;
-    }
-}
-
-/// One exchange, of which so many pieces are read.
-async fn asks(client: &Client, id: u64, pieces: u64) {
-    let Ok(mut response) = ask(client, id).await else { return };
-    for _ in 0..pieces {
-        if !matches!(response.body_mut().frame().await, Some(Ok(_))) {
-            return;
-        }
-    }
-}
-
-/// What is answered to `initialize`, or to a call of 2026-07-28 where the id is even.
-async fn ask(client: &Client, id: u64) -> Result<http::Response<Incoming>, SendError> {
-    let is_modern = id.is_multiple_of(2);
-    let body = if is_modern { modern_call(id) } else { INITIALIZE.to_owned() };
-    let mut request = http::Request::builder()
-        .method(Method::POST)
-        .uri(client.url().clone())
-        .header("content-type", "application/json")
-        .header("accept", "application/json, text/event-stream");
-    if is_modern {
-        let mirrored = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "run")];
-        request = mirrored.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-    }
-    let request = request.body(Body::from(Bytes::from(body))).unwrap();
-    client.send(request).await
-}
-
-async fn flood(mut writer: Writer) {
-    for id in 0.. {
-        write(&mut writer, format!("{}\n", call(id)).as_bytes()).await;
-    }
-}
-
-async fn write(writer: &mut Writer, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        let Ok(len) = poll_fn(|cx| writer.poll_write(cx, &[IoSlice::new(bytes)])).await else { return };
-        bytes = bytes.get(len..).unwrap_or_default();
-    }
-}
-
-async fn drain(mut reader: Reader) {
-    let mut buf = BytesMut::new();
-    loop {
-        buf.clear();
-        buf.reserve(1024);
-        match poll_fn(|cx| reader.poll_read(cx, &mut buf)).await {
-            Ok(1..) => {}
-            _ => return,
-        }
-    }
 }
