@@ -21,7 +21,7 @@ pub(super) struct Areas {
     /// For messages to servers, and for those to clients.
     pub(super) turns: [Area; 2],
     pub(super) large: [Area; 2],
-    /// What a message beyond [`SMALL_LEN`] takes whose length nobody knows.
+    /// What a message beyond [`SMALL_LEN`](super::SMALL_LEN) takes whose length nobody knows.
     pub(super) whole_len: usize,
     pub(super) wait: Duration,
 }
