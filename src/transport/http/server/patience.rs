@@ -293,6 +293,8 @@ impl AsyncRead for Patient {
         let has_come = len > 0;
         if has_come && matches!(this.phase.at(), IDLE | QUIET) {
             this.phase.set(HEAD);
+            // What the heads before it took is theirs: a connection may be kept for many of them.
+            this.head.clear();
             // Its time begins when hyper asks for more, which is now, unless the whole head is here: then it needs none.
             this.waits_for = IDLE;
         }
