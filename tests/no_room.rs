@@ -28,7 +28,7 @@ use std::{
 
 use client::{Pending, Request, Response};
 use legacy::initialize;
-use mux::{Mux, run};
+use mux::{Mux, call, run};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{DEADLINE, Launch, eventually};
@@ -46,6 +46,21 @@ fn ask_on(kept: &TcpStream, request: &Request, address: SocketAddr) -> Response 
     let mut pending = Pending::of(kept.try_clone().unwrap());
     pending.write(&[head.replace("Connection: close\r\n", "").as_bytes(), body].concat());
     pending.response()
+}
+
+#[test]
+fn heads_on_a_kept_connection_take_no_more_room_however_many_there_were() {
+    let mux = Mux::start(&SMALL);
+    let ask = call("1", "echo", "[1]").modern();
+    let kept: Vec<_> = (0..20).map(|_| TcpStream::connect(mux.address).unwrap()).collect();
+    // Together far more than the 8 KiB that a head may take of its connection, on each of them.
+    for round in 0..40 {
+        for kept in &kept {
+            let mut response = ask_on(kept, &ask, mux.address);
+            let text = String::from_utf8(response.read_all().unwrap()).unwrap();
+            assert_eq!(response.status, 200, "round {round}: {text}");
+        }
+    }
 }
 
 #[test]
