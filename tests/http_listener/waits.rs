@@ -47,10 +47,12 @@ fn connection_that_was_quiet_is_served_as_before() {
     connection.until("ok\n");
     connection.until("ok\n");
     connection.until(body);
-    // One that begins behind another and is finished when the connection has been quiet.
+    // One that begins behind another, on a connection that was quiet, and is never finished.
+    wait_until_quiet(&listener);
     connection.send(&[ALIVE, "GET /healthz HT"].concat());
     connection.until("ok\n");
     assert_eq!(status(&connection.rest()), 408);
+    // One that is finished when the connection has been quiet.
     let listener = Listener::start(&[], NOWHERE);
     let mut connection = listener.connect();
     connection.send(&[ALIVE, "GET /healthz HT"].concat());

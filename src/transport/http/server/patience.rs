@@ -295,8 +295,9 @@ impl AsyncRead for Patient {
             this.phase.set(HEAD);
             // What the heads before it took is theirs: a connection may be kept for many of them.
             this.head.clear();
-            // Its time begins when hyper asks for more, which is now, unless the whole head is here: then it needs none.
-            this.waits_for = IDLE;
+            // Its time begins when hyper asks for more, which is now, unless the whole head is here: then it needs none,
+            // and what comes behind it must not find a deadline that was for something else.
+            this.waits_for = BUSY;
         }
         if this.phase.at() != HEAD {
             this.head.clear();
