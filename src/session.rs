@@ -34,7 +34,7 @@ use std::{
 use shadowcat_codecs::envelope::{BatchElement, Envelope, IdClass, Kind};
 
 pub use awaited::Expired;
-use awaited::{Awaited, Overdue, cancelled};
+use awaited::{Awaited, Overdue};
 pub use cancelled::write_cancelled;
 pub use deadline::{ResponseTimeouts, Timeout};
 pub use mcp_session_id::McpSessionId;
@@ -265,8 +265,7 @@ impl Session {
             if was_pending {
                 self.counts.replied += 1;
                 let reply = Reply::new(id.clone(), Reason::Timeout(Timeout::of_answer(limit)));
-                let cancel = may_be_cancelled.then(|| cancelled(&id));
-                return Some(Expired { id, reply, cancel });
+                return Some(Expired { id, reply, may_be_cancelled });
             }
         }
     }

@@ -171,6 +171,31 @@ fn pools_serve_lines_bodies_and_what_we_say_ourselves() {
     proxy.wait();
 }
 
+/// What the server says is copied for each request of a batch: as often as the budget has room for it.
+#[test]
+fn an_error_that_names_no_request_is_written_for_each_within_the_budget() {
+    let upstream = Upstream::start();
+    let options = ["proxy", "--metrics", "0", "--pool", "on", "--log-level", "off", "--max-frame-len", "1MiB"];
+    let mut session = Launch::new([&options[..], &["--memory-budget", "12MiB", &upstream.url]].concat()).start();
+    let address = shown_at(&mut session);
+    let batch: Vec<_> = (0..16).map(request).collect();
+    session.send(format!("[{}]\n", batch.join(",")));
+    let words = "x".repeat(100_000);
+    let error = format!(r#"{{"jsonrpc":"2.0","error":{{"code":-32000,"message":"{words}"}}}}"#);
+    upstream.post().answer(400, "Content-Type: application/json\r\n", &error);
+    let lines: Vec<_> = batch.iter().map(|_| session.stdout.line()).collect();
+    let (theirs, ours): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.contains(&words));
+    assert!(theirs.len() > 4 && ours.len() > 4, "{} of theirs, {} of ours", theirs.len(), ours.len());
+    assert!(
+        theirs.iter().all(|line| line.contains("\"id\":")) && ours.iter().all(|line| line.contains("upstream_status"))
+    );
+    let scrape = Scrape::of(address, "/metrics");
+    let written = ["hits", "misses"].map(|which| scrape.get(&format!("shadowcat_pool_{which}_total{{pool=\"own\"}}")));
+    assert_eq!(written.iter().sum::<f64>(), 16.0);
+    session.signal(Signal::TERM);
+    session.wait();
+}
+
 #[test]
 fn waits_for_a_client_of_lines_and_for_its_server_are_counted() {
     let place = TempDir::new().unwrap();

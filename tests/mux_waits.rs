@@ -124,6 +124,40 @@ fn what_a_session_is_told_in_place_of_an_answer_is_counted() {
     assert_eq!(scrape.get(r#"shadowcat_errors_total{blame="upstream",reason="message_too_large"}"#), 1.0);
 }
 
+#[test]
+fn what_we_say_to_either_side_of_a_session_is_written_into_pooled_buffers_and_errors_are_counted() {
+    let options = ["--max-pending", "1", "--response-timeout", "500ms", "--pool", "on", "--legacy-sse"];
+    let mux = Mux::start(&[&OPTIONS[..], &options].concat());
+    let client = Client::start(&mux, "2025-11-25");
+    let written = || {
+        let scrape = scrape(&mux);
+        ["hits", "misses"]
+            .map(|which| scrape.get(&format!("shadowcat_pool_{which}_total{{pool=\"own\"}}")))
+            .iter()
+            .sum()
+    };
+    let before: f64 = written();
+    // The first event, without data.
+    let mut listening = mux.send(&client.get());
+    assert!(listening.try_event().unwrap().is_some());
+    assert_eq!(written(), before + 1.0);
+    let mut events = mux.send(&Request::get().at("/sse").with("Accept", "text/event-stream"));
+    assert!(events.event().is_some_and(|event| event.name.as_deref() == Some("endpoint")));
+    assert_eq!(written(), before + 2.0);
+    // A request of the server that is one too many.
+    let question = |id| format!(r#"{{"line":"{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"method\":\"ping\"}}"}}"#);
+    let asks = run("1", &[question("a"), question("b")].join(","));
+    assert_eq!(answer(client.post(asks.legacy_body()).send(mux.address))["id"], 1);
+    assert_eq!(scrape(&mux).get(r#"shadowcat_errors_total{blame="us",reason="too_many_pending"}"#), 1.0);
+    assert_eq!(written(), before + 3.0);
+    // An error for a client that is away, and the word to its server.
+    let asked = client.post(run("2", r#"{"never":true}"#).legacy_body()).begin(mux.address);
+    mux.seen_with(&["never"]);
+    drop(asked);
+    eventually("it is counted all the same", || scrape(&mux).get(TOLD) == 1.0);
+    assert_eq!(written(), before + 5.0);
+}
+
 /// Of the keeper: it is the one who starts children.
 #[test]
 fn child_that_is_not_there_in_time_is_an_error_and_does_not_stay_when_it_comes() {

@@ -74,6 +74,14 @@ impl BufferPool {
         Pooled { buf, home: Some(self.clone()) }
     }
 
+    /// What `write` writes into a block of the ordinary size, which grows if it must.
+    pub fn written(&self, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+        let nominal = self.shared.nominal;
+        let mut block = self.take(nominal, nominal.saturating_mul(2));
+        write(&mut block);
+        block.freeze()
+    }
+
     /// The size of its blocks, in bytes; none is kept of more than twice as much.
     #[must_use]
     pub fn nominal(&self) -> usize {

@@ -1,7 +1,7 @@
 //! [`Pools`]: buffers that are kept to be used again, one pool for each kind of transport.
 
 use bytes::{Bytes, BytesMut};
-use shadowcat_codecs::pool::{BufferPool, Pooled};
+use shadowcat_codecs::pool::BufferPool;
 
 use super::{Budget, Charge, Which};
 
@@ -44,10 +44,10 @@ impl Pools {
 impl Budget {
     /// A message of our own, as `write` writes it.
     pub fn written(&self, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-        let mut message = match self.pools() {
-            Some(pools) => pools.own.take(OWN_LEN, 2 * OWN_LEN),
-            None => Pooled::without_pool(BytesMut::with_capacity(OWN_LEN)),
-        };
+        if let Some(pools) = self.pools() {
+            return pools.own.written(write);
+        }
+        let mut message = BytesMut::with_capacity(OWN_LEN);
         write(&mut message);
         message.freeze()
     }

@@ -189,6 +189,7 @@ impl World {
                     assert!(carried.is_some(), "{connection} is not open");
                 }
                 Output::Deliver(delivery) => self.deliver(&delivery),
+                Output::Erred(_) => {}
                 Output::ToChild(frame) => match posted {
                     Some(posted) if posted.windows(frame.len()).any(|part| part == frame) => {}
                     _ => self.answer_child(frame),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hashbrown::HashMap;
 use shadowcat_codecs::envelope::Envelope;
 
@@ -51,9 +51,16 @@ pub struct Expired {
     pub id: RequestId,
     /// The error in place of its answer.
     pub reply: Reply,
-    /// What to tell the server, where it is told in a message of its own. `None` for `initialize`, which cannot be
-    /// cancelled (Rule C2).
-    pub cancel: Option<Bytes>,
+    /// Whether the server is [told](Self::write_cancel), where it is told in a message of its own. Not of `initialize`,
+    /// which cannot be cancelled (Rule C2), nor of what it was not asked.
+    pub may_be_cancelled: bool,
+}
+
+impl Expired {
+    /// Appends what the server is told to `buf`, without a line end.
+    pub fn write_cancel(&self, buf: &mut BytesMut) {
+        write_cancel(buf, &self.id);
+    }
 }
 
 impl Awaited {
@@ -152,10 +159,8 @@ impl Awaited {
 }
 
 /// What a server is told of a request whose time has passed (Rules C1, C6).
-pub(super) fn cancelled(id: &RequestId) -> Bytes {
-    let mut line = BytesMut::with_capacity(160);
-    write_cancelled(&mut line, id.as_bytes(), "there was no answer in time");
-    line.freeze()
+pub(super) fn write_cancel(buf: &mut BytesMut, id: &RequestId) {
+    write_cancelled(buf, id.as_bytes(), "there was no answer in time");
 }
 
 /// Most ids that are remembered after their time, so that a late answer is known for what it is.

@@ -44,6 +44,7 @@ mod questions;
 use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
+use shadowcat_codecs::pool::BufferPool;
 
 use self::{again::Handshake, asked::Asked, hold::Hold, questions::Questions};
 pub use self::{
@@ -51,7 +52,7 @@ pub use self::{
     output::{Delivery, Output, Posted},
 };
 use super::{
-    Reason, Reply, ResponseTimeouts, StreamKey,
+    Reason, ResponseTimeouts, StreamKey,
     replay::{EventId, Replay, ResumeError},
 };
 
@@ -78,6 +79,8 @@ pub struct Owned {
     handshake: Handshake,
     /// Why the session ended.
     ended: Option<Reason>,
+    /// Where messages of our own are written, if anywhere in particular.
+    own: Option<BufferPool>,
 }
 
 /// Which of the two legacy HTTP transports the client speaks.
@@ -162,7 +165,14 @@ impl Owned {
             counts: OwnedCounts::default(),
             handshake: Handshake::new(limits.max_handshake),
             ended: None,
+            own: None,
         }
+    }
+
+    /// The same, which writes its own messages into blocks of this pool.
+    #[must_use]
+    pub fn with_pool(self, own: Option<BufferPool>) -> Self {
+        Self { own, ..self }
     }
 
     /// The same, with limits on how long answers to the client may take; progress begins a request's time anew.
@@ -223,8 +233,7 @@ impl Owned {
         self.out.extend(broken.map(|connection| Output::Close { connection }));
         for (event, frame) in missed.events {
             let (to, event) = (connection, Some(event));
-            let delivery =
-                Delivery { to, stream, frame, event, ends: false, wants_array: false, after: None, error: None };
+            let delivery = Delivery { to, stream, frame, event, ends: false, wants_array: false, after: None };
             self.out.push_back(Output::Deliver(delivery));
         }
         if !is_live {
@@ -324,17 +333,21 @@ impl Owned {
         }
     }
 
+    /// A message of our own.
+    fn written(&self, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+        if let Some(pool) = &self.own {
+            return pool.written(write);
+        }
+        let mut message = BytesMut::new();
+        write(&mut message);
+        message.freeze()
+    }
+
     /// The place of what happens now in the order of everything.
     fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
-}
-
-fn written(reply: &Reply) -> Bytes {
-    let mut message = BytesMut::new();
-    reply.write(&mut message);
-    message.freeze()
 }
 
 /// The only revision with batches.

@@ -240,7 +240,12 @@ impl Dial {
             self.deliver(key, Frame::new(bytes.clone()));
         } else if let Some(error) = error_of(&bytes) {
             for id in posted.ids.clone() {
-                let line = with_id(&id, error);
+                // A copy of what the server said for each, and a batch has many: without room they get what follows.
+                let budget = &self.options.resources.budget;
+                let Some(charge) = budget.try_take(id.as_bytes().len() + error.get().len() + WITH_ID_LEN) else {
+                    break;
+                };
+                let line = charge.wrap(budget.written(|line| write_with_id(line, &id, error)));
                 self.deliver(key, Frame::new(line));
             }
         }
@@ -331,15 +336,15 @@ fn error_of(bytes: &[u8]) -> Option<&RawValue> {
 }
 
 /// An error that names no request, as the answer to one (rule F6 allows the former, a line wants the latter).
-fn with_id(id: &RequestId, error: &RawValue) -> Bytes {
-    let mut line = BytesMut::with_capacity(64 + error.get().len());
+fn write_with_id(line: &mut BytesMut, id: &RequestId, error: &RawValue) {
     line.put_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     line.put_slice(id.as_bytes());
     line.put_slice(b",\"error\":");
     line.put_slice(error.get().as_bytes());
     line.put_slice(b"}");
-    line.freeze()
 }
 
+/// What is written around an id and its error.
+const WITH_ID_LEN: usize = 64;
 /// Most bytes shown of an error's body.
 const MAX_SHOWN: usize = 200;

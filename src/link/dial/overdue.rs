@@ -42,20 +42,24 @@ impl Dial {
 
     /// A request was not answered in time: its sender is told, and so is the server, by the rules of the era (Rules C1,
     /// C5, C6).
-    fn expire(&mut self, Expired { id, reply, cancel }: Expired) {
+    fn expire(&mut self, expired: Expired) {
+        let Expired { id, reply, may_be_cancelled } = &expired;
         tracing::warn!(?id, "a request was not answered in time");
         self.options.resources.metrics.timeouts.add((TimeoutOf::Response,), 1);
-        self.push_reply(StreamKey::UPSTREAM, &reply);
+        self.push_reply(StreamKey::UPSTREAM, reply);
         // If it was not posted yet, it never will be.
-        let _was_unposted = self.held.forget(&id) || self.waiting.forget(&id);
-        let found = self.posted.iter().find(|(_, posted)| posted.ids.contains(&id));
+        let _was_unposted = self.held.forget(id) || self.waiting.forget(id);
+        let found = self.posted.iter().find(|(_, posted)| posted.ids.contains(id));
         let era = found.map_or(Era::Legacy, |(_, posted)| posted.era);
         // Others of the same batch may still wait for theirs.
         if let Some(key) = found.filter(|(_, posted)| !posted.awaits_answer(&self.session)).map(|(&key, _)| key) {
             self.remove(key);
         }
         let may_post = matches!(self.phase, Phase::Running | Phase::Draining);
-        let Some(frame) = cancel.filter(|_| may_post && era == Era::Legacy) else { return };
+        if !may_be_cancelled || !may_post || era != Era::Legacy {
+            return;
+        }
+        let frame = self.options.resources.budget.written(|message| expired.write_cancel(message));
         if let Ok(envelope) = self.parser.parse(&frame)
             && envelope.kind() == Kind::Notification
         {

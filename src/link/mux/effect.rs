@@ -27,9 +27,9 @@ pub(super) enum Effect {
         is_last: bool,
         /// Of a plain reply.
         status: StatusCode,
-        /// For an error of ours: why.
-        error: Option<Reason>,
     },
+    /// Count this error of ours, to the child or to a client that may be away.
+    Erred(Reason),
     /// An exchange gets this error instead of its answer, and ends.
     Fail {
         to: StreamKey,

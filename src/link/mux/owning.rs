@@ -12,13 +12,16 @@ use shadowcat_codecs::{
 };
 
 use super::{MuxOptions, child_io::Said, effect::Effect, lanes::Departed, pieces::Pieces};
-use crate::session::{
-    Reason, Reply, StreamKey, batch,
-    mirror::MCP_PROTOCOL_VERSION,
-    owned::{Delivery, Dialect, Output, Owned, OwnedLimits, Phase, Posted},
-    replay::{EventId, ResumeError},
-    restart::Restart,
-    shared::Dropped,
+use crate::{
+    budget::{Budget, Pools},
+    session::{
+        Reason, Reply, StreamKey, batch,
+        mirror::MCP_PROTOCOL_VERSION,
+        owned::{Delivery, Dialect, Output, Owned, OwnedLimits, Phase, Posted},
+        replay::{EventId, ResumeError},
+        restart::Restart,
+        shared::Dropped,
+    },
 };
 
 /// One client's session.
@@ -37,6 +40,8 @@ pub(super) struct Owning {
     endpoint: Option<String>,
     /// The late answers that were told of.
     late: u64,
+    /// Where messages of our own are written.
+    budget: Budget,
 }
 
 impl Owning {
@@ -46,8 +51,9 @@ impl Owning {
         let max_handshake = if options.restart == Restart::Replay { MAX_HANDSHAKE_LEN } else { 0 };
         let limits = OwnedLimits { max_pending, idle, max_handshake, ..OwnedLimits::default() };
         let (owned, start_timeout) = (Owned::new(dialect, limits, now), options.start_timeout);
-        let owned = owned.with_timeouts(options.response.clone());
-        Self { owned, dialect, idle, start_timeout, first: None, events: None, endpoint, late: 0 }
+        let budget = options.resources.budget.clone();
+        let owned = owned.with_timeouts(options.response.clone()).with_pool(budget.pools().map(Pools::own).cloned());
+        Self { owned, dialect, idle, start_timeout, first: None, events: None, endpoint, late: 0, budget }
     }
 
     /// The client posted a message. `Ok` says whether an answer will come.
@@ -99,8 +105,8 @@ impl Owning {
             None => {
                 self.owned.listen(key, now).map_err(Reply::without_id)?;
                 match &self.endpoint {
-                    Some(uri) => Some(endpoint_event(uri)),
-                    None => self.owned.open_events(key).map(priming_event),
+                    Some(uri) => Some(self.budget.written(|event| write_endpoint(event, uri))),
+                    None => self.open_events(key),
                 }
             }
         };
@@ -113,7 +119,8 @@ impl Owning {
 
     /// A POST is answered with events, before there is one. Returns what goes out first.
     pub(super) fn open_events(&mut self, key: StreamKey) -> Option<Bytes> {
-        self.owned.open_events(key).map(priming_event)
+        let id = self.owned.open_events(key)?;
+        Some(self.budget.written(|event| write_priming(event, id)))
     }
 
     /// The connection behind `key` is gone, which cancels nothing (Rule G8). But a session is over whose
@@ -219,6 +226,7 @@ impl Owning {
             effects.push(match output {
                 Output::ToChild(frame) => Effect::ToChild(Pieces::from(frame)),
                 Output::Deliver(delivery) => deliver(delivery),
+                Output::Erred(reason) => Effect::Erred(reason),
                 Output::Close { connection } => Effect::Close(connection),
             });
         }
@@ -231,6 +239,7 @@ impl Owning {
             effects.push(match output {
                 Output::ToChild(reply) => Effect::Answer(reply),
                 Output::Deliver(delivery) => deliver(delivery),
+                Output::Erred(reason) => Effect::Erred(reason),
                 Output::Close { connection } => Effect::Close(connection),
             });
         }
@@ -246,14 +255,14 @@ impl Owning {
 }
 
 fn deliver(delivery: Delivery) -> Effect {
-    let Delivery { to, frame, event, ends, wants_array, error, .. } = delivery;
+    let Delivery { to, frame, event, ends, wants_array, .. } = delivery;
     let is_plain = ends && event.is_none();
     let pieces = match frame {
         frame if is_plain && wants_array => Pieces::from(batch::collect_copy(&[frame])),
         frame => Pieces::from(frame),
     };
     let (event, status) = (event.map(|id| id.to_string()), StatusCode::OK);
-    Effect::Deliver { to, pieces, event, is_last: ends, status, error }
+    Effect::Deliver { to, pieces, event, is_last: ends, status }
 }
 
 /// A client must not take this for the end of its session, which a 404 would be (Rule G11).
@@ -262,21 +271,17 @@ fn over(error: ResumeError) -> Reason {
 }
 
 /// Rule L2 (MCP 2024-11-05, Transports): where to post.
-fn endpoint_event(uri: &str) -> Bytes {
-    let mut event = BytesMut::with_capacity(uri.len() + 32);
+fn write_endpoint(event: &mut BytesMut, uri: &str) {
     event.extend_from_slice(b"event: endpoint\ndata: ");
     event.extend_from_slice(uri.as_bytes());
     event.extend_from_slice(b"\n\n");
-    event.freeze()
 }
 
 /// Rule G7 (MCP 2025-11-25, Transports): an id and no data, so that the client can come back from the start.
-fn priming_event(id: EventId) -> Bytes {
-    let mut event = BytesMut::new();
+fn write_priming(event: &mut BytesMut, id: EventId) {
     if let Ok(priming) = Event::new(Bytes::new()).with_id(id.to_string()) {
-        SseEncoder::new().encode_into(&priming, &mut event);
+        SseEncoder::new().encode_into(&priming, event);
     }
-    event.freeze()
 }
 
 /// Longest message of a handshake that is kept. A client with a longer one loses its session with the child.

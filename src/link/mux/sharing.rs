@@ -195,7 +195,7 @@ impl Sharing {
                 let lacks = is_final && self.lacking.remove(&stream);
                 let status = status_of_error(Era::Modern, lacks, &envelope, &frame);
                 let (pieces, event) = (Pieces::from(splice), None);
-                effects.push(Effect::Deliver { to: stream, pieces, event, is_last: is_final, status, error: None });
+                effects.push(Effect::Deliver { to: stream, pieces, event, is_last: is_final, status });
             }
             Heard::Drop(dropped) => {
                 if dropped.is_violation() {

@@ -82,7 +82,8 @@ impl Pipe {
             tracing::warn!(id = ?expired.id, "a request was not answered in time");
             self.count_timeout(TimeoutOf::Response);
             self.push_reply(StreamKey::UPSTREAM, StreamKey::DOWNSTREAM, &expired.reply);
-            if let Some(cancel) = expired.cancel {
+            if expired.may_be_cancelled {
+                let cancel = self.budget.written(|message| expired.write_cancel(message));
                 // Bounded by the requests that may be in flight: no more are read before this has left.
                 self.up.outbox.push_edited(std::iter::once(&cancel), None, Vec::new());
             }

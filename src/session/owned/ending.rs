@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::{
-    super::{Reason, Reply, RequestId, Timeout, awaited::cancelled},
-    Output, Owned, Phase, written,
+    super::{Reason, Reply, RequestId, StreamKey, Timeout, awaited::write_cancel},
+    Dialect, Output, Owned, Phase,
 };
 
 impl Owned {
@@ -51,7 +53,8 @@ impl Owned {
     fn expire(&mut self, id: RequestId, limit: Duration) {
         let stream = match self.asked.cancel(id.as_bytes()) {
             Some(stream) => {
-                self.out.push_back(Output::ToChild(cancelled(&id)));
+                let cancel = self.written(|message| write_cancel(message, &id));
+                self.out.push_back(Output::ToChild(cancel));
                 stream
             }
             None => {
@@ -80,7 +83,58 @@ impl Owned {
         if let Some(id) = id {
             self.counts.unheard += 1;
             self.questions.close(id.as_bytes());
-            self.out.push_back(Output::ToChild(written(&Reply::new(id.clone(), reason))));
+            self.answer_child(&Reply::new(id.clone(), reason));
         }
+    }
+
+    /// Sends an error of ours in place of one answer of the child.
+    pub(super) fn deliver_error(&mut self, stream: StreamKey, reply: &Reply) {
+        let frame = self.erred(reply);
+        match self.dialect {
+            Dialect::Streamable => self.send_to_post(stream, frame, 1, None),
+            Dialect::HttpSse => self.send_to_listening(stream, frame, None),
+        }
+    }
+
+    /// Sends an error of ours to the child, in place of an answer of the client.
+    pub(super) fn answer_child(&mut self, reply: &Reply) {
+        let frame = self.erred(reply);
+        self.out.push_back(Output::ToChild(frame));
+    }
+
+    /// An error of ours, counted before it is sent: whoever has it finds it counted.
+    fn erred(&mut self, reply: &Reply) -> Bytes {
+        self.out.push_back(Output::Erred(reply.reason().clone()));
+        self.written(|message| reply.write(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shadowcat_codecs::envelope::Kind;
+
+    use super::{
+        super::{
+            OwnedLimits,
+            tests::{Desk, ask},
+        },
+        *,
+    };
+
+    /// Errors are counted for whomever they are, also for who is not there to hear of them.
+    #[test]
+    fn errors_are_told_of_before_they_are_sent_and_when_nobody_is_there() {
+        let mut desk = Desk::new(Dialect::Streamable, OwnedLimits::default());
+        desk.initialize("2025-06-18");
+        let (post, erred) = (StreamKey::new(10), Some(Output::Erred(Reason::StreamEnded)));
+        assert!(desk.post(post, &ask("1", "tools/call")).is_ok());
+        desk.outputs();
+        desk.session.closed(post, desk.now);
+        desk.session.hear_refused(Kind::Response, b"1", Reason::StreamEnded);
+        assert_eq!(desk.session.poll_output(), erred);
+        assert_eq!(desk.session.poll_output(), None, "its client is away");
+        desk.session.hear_refused(Kind::Request, b"7", Reason::StreamEnded);
+        assert_eq!(desk.session.poll_output(), erred);
+        assert!(matches!(desk.session.poll_output(), Some(Output::ToChild(_))));
     }
 }

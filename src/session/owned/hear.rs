@@ -87,9 +87,7 @@ impl Owned {
     /// Whoever waits gets an error: the client for an answer, the child for a request.
     pub fn hear_refused(&mut self, kind: Kind, id: &[u8], reason: Reason) {
         match kind {
-            Kind::Request => {
-                self.out.push_back(Output::ToChild(super::written(&Reply::new(RequestId::new(id), reason))));
-            }
+            Kind::Request => self.answer_child(&Reply::new(RequestId::new(id), reason)),
             Kind::Response | Kind::Error => {
                 let Some(found) = self.asked.find(id) else { return };
                 let id = found.id.clone();
@@ -111,7 +109,7 @@ impl Owned {
             let what = "the server before this one asked under the same id, and the client may yet answer that";
             self.counts.unheard += 1;
             let reply = Reply::new(RequestId::new(id), Reason::Refused { what: what.to_owned() });
-            return self.out.push_back(Output::ToChild(super::written(&reply)));
+            return self.answer_child(&reply);
         }
         let (place, respell) = self.place(said);
         let part = match respell {
@@ -121,10 +119,10 @@ impl Owned {
         let after = match self.book(said, place) {
             Ok(after) => after,
             Err(limit) => {
-                let id = said.envelope.id().map(|id| RequestId::new(id.of(said.frame)));
-                let reply = id.map(|id| Reply::new(id, Reason::TooManyPending { limit }));
                 self.counts.unheard += 1;
-                self.out.extend(reply.map(|reply| Output::ToChild(super::written(&reply))));
+                if let Some(id) = said.envelope.id().map(|id| RequestId::new(id.of(said.frame))) {
+                    self.answer_child(&Reply::new(id, Reason::TooManyPending { limit }));
+                }
                 return;
             }
         };
@@ -287,7 +285,7 @@ impl Owned {
         }
     }
 
-    fn send_to_post(&mut self, stream: StreamKey, frame: Bytes, answers: usize, after: Option<Duration>) {
+    pub(super) fn send_to_post(&mut self, stream: StreamKey, frame: Bytes, answers: usize, after: Option<Duration>) {
         let Some((post, ends)) = self.asked.settle(stream, answers) else {
             self.counts.lost += 1;
             return;
@@ -301,16 +299,8 @@ impl Owned {
         let event = if is_events { self.replay.push(stream, &frame) } else { None };
         match post.connection {
             Some(to) => {
-                let delivery = Delivery {
-                    to,
-                    stream,
-                    frame,
-                    event,
-                    ends,
-                    wants_array: post.is_batch && !is_array,
-                    after,
-                    error: None,
-                };
+                let delivery =
+                    Delivery { to, stream, frame, event, ends, wants_array: post.is_batch && !is_array, after };
                 self.out.push_back(Output::Deliver(delivery));
             }
             None => self.counts.lost += u64::from(event.is_none()),
@@ -320,7 +310,7 @@ impl Owned {
         }
     }
 
-    fn send_to_listening(&mut self, stream: StreamKey, frame: Bytes, after: Option<Duration>) {
+    pub(super) fn send_to_listening(&mut self, stream: StreamKey, frame: Bytes, after: Option<Duration>) {
         let listening = self.listening.iter().find(|one| one.stream == stream);
         let Some(Some(to)) = listening.map(|one| one.connection) else {
             // Its client may come back for it.
@@ -329,21 +319,8 @@ impl Owned {
             return;
         };
         let event = if self.dialect == Dialect::Streamable { self.replay.push(stream, &frame) } else { None };
-        let delivery = Delivery { to, stream, frame, event, ends: false, wants_array: false, after, error: None };
+        let delivery = Delivery { to, stream, frame, event, ends: false, wants_array: false, after };
         self.out.push_back(Output::Deliver(delivery));
-    }
-
-    /// Sends an error of ours in place of one answer.
-    pub(super) fn deliver_error(&mut self, stream: StreamKey, reply: &Reply) {
-        let (frame, sent) = (super::written(reply), self.out.len());
-        match self.dialect {
-            Dialect::Streamable => self.send_to_post(stream, frame, 1, None),
-            Dialect::HttpSse => self.send_to_listening(stream, frame, None),
-        }
-        // The first of what is sent now; what was held back may follow it.
-        if let Some(Output::Deliver(delivery)) = self.out.get_mut(sent) {
-            delivery.error = Some(reply.reason().clone());
-        }
     }
 
     fn hold_back(&mut self, part: &Bytes, said: Said<'_>) {

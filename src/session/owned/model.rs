@@ -161,7 +161,7 @@ impl Client {
     fn read(&mut self) {
         while let Some(output) = self.desk.session.poll_output() {
             match output {
-                Output::ToChild(_) => {}
+                Output::ToChild(_) | Output::Erred(_) => {}
                 Output::Close { connection } => drop(self.connections.remove(&connection.number())),
                 Output::Deliver(delivery) => {
                     let to = delivery.to.number();

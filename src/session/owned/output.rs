@@ -15,6 +15,9 @@ pub enum Output {
     ToChild(Bytes),
     /// Write this message to a connection.
     Deliver(Delivery),
+    /// Count this: an error of ours in place of an answer, of the child or of the client, which comes next; or is kept
+    /// for a client that is away, or lost with it.
+    Erred(Reason),
     /// Nothing more will come on this connection: end it.
     Close {
         /// Which.
@@ -40,8 +43,6 @@ pub struct Delivery {
     pub wants_array: bool,
     /// For an answer: how long ago its request came by.
     pub after: Option<Duration>,
-    /// For an error of ours in place of an answer: why.
-    pub error: Option<Reason>,
 }
 
 /// What became of a POST that was not refused.

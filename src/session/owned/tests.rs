@@ -7,7 +7,7 @@ use shadowcat_codecs::{
     envelope::{EnvelopeParser, Kind},
 };
 
-use super::*;
+use super::{super::Reply, *};
 
 const A: StreamKey = StreamKey::new(10);
 const B: StreamKey = StreamKey::new(11);
@@ -56,9 +56,9 @@ impl Desk {
         self.session.hear(&frame, &envelope, parser.elements(), self.now);
     }
 
-    /// All outputs in words: `child FRAME`, `CONNECTION[/STREAM][#EVENT] FRAME[ end]`, `close CONNECTION`.
+    /// All outputs in words, but for what is only counted: `child FRAME`, `CONNECTION[/STREAM][#EVENT] FRAME[ end]`, `close CONNECTION`.
     pub(super) fn outputs(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.session.poll_output()).map(|output| in_words(&output)).collect()
+        std::iter::from_fn(|| self.session.poll_output()).filter_map(|output| in_words(&output)).collect()
     }
 
     fn heard(&mut self, frame: &str) -> Vec<String> {
@@ -74,13 +74,14 @@ impl Desk {
     fn refused(&mut self, exchange: StreamKey, frame: &str) -> serde_json::Value {
         let reply = self.post(exchange, frame).unwrap_err();
         assert_eq!(self.outputs(), [""; 0], "what is refused goes nowhere");
-        serde_json::from_slice(&written(&reply)).unwrap()
+        serde_json::from_slice(&self.session.written(|message| reply.write(message))).unwrap()
     }
 }
 
-fn in_words(output: &Output) -> String {
+fn in_words(output: &Output) -> Option<String> {
     let text = |frame: &Bytes| String::from_utf8_lossy(frame).into_owned();
-    match output {
+    Some(match output {
+        Output::Erred(_) => return None,
         Output::ToChild(frame) => format!("child {}", text(frame)),
         Output::Close { connection } => format!("close {}", connection.number()),
         Output::Deliver(Delivery { to, stream, frame, event, ends, .. }) => {
@@ -88,7 +89,7 @@ fn in_words(output: &Output) -> String {
             let event = event.map_or(String::new(), |event| format!("#{event}"));
             format!("{}{stream}{event} {}{}", to.number(), text(frame), if *ends { " end" } else { "" })
         }
-    }
+    })
 }
 
 pub(super) fn ask(id: &str, method: &str) -> String {

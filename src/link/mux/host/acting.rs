@@ -69,10 +69,8 @@ impl Host {
         match effect {
             Effect::ToChild(_) | Effect::Answer(_) => {}
             Effect::Dropped(dropped) => self.meter.dropped(dropped),
-            Effect::Deliver { to, pieces, event, is_last, status, error } => {
-                if let Some(reason) = &error {
-                    count_error(self.meter.metrics(), reason, StreamKey::UPSTREAM);
-                }
+            Effect::Erred(reason) => count_error(self.meter.metrics(), &reason, StreamKey::UPSTREAM),
+            Effect::Deliver { to, pieces, event, is_last, status } => {
                 let ends_session = self.book.is_over();
                 if let (true, Some(after)) = (is_last, self.lanes.age(to, heard)) {
                     self.meter.answered(after);
