@@ -26,10 +26,11 @@ mod temp;
 mod upstream;
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -259,6 +260,59 @@ fn relay_counts_streams_that_fall_silent() {
     drop(silent);
     session.signal(Signal::TERM);
 }
+
+/// Each side apart: what one takes late, the other has taken long before.
+#[test]
+fn relay_counts_how_long_either_side_takes_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 16 << 10).unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    // Bodies that are not looked at: what waits is soon on its way.
+    let options = ["proxy", "--listen", "0", "--metrics", "/metrics", "--header-check", "off", &url];
+    let mut session = Launch::new(options).start();
+    let line = session.stderr.line();
+    let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix("/mcp")).unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let blocked = |side| {
+        Scrape::of(address, "/metrics")
+            .get(&format!("shadowcat_blocked_seconds_total{{link=\"relay\",side=\"{side}\"}}"))
+    };
+    let long = "x".repeat(12 << 20);
+    let body = request(1).replace("\"t\"", &format!("\"{long}\""));
+    let answer = result(1).replace("{}", &format!("\"{long}\""));
+    let body_len = body.len();
+    let server = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        thread::park_timeout(4 * LATE);
+        let mut reader = BufReader::new(&mut socket);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        reader.read_exact(&mut vec![0; body_len]).unwrap();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length";
+        socket.write_all(format!("{head}: {}\r\n\r\n{answer}", answer.len()).as_bytes()).unwrap();
+    });
+    let socket = TcpStream::connect(address).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 16 << 10).unwrap();
+    let mut asked = Pending::of(socket);
+    let request = Request::post(body);
+    let (head, body) = request.parts(address);
+    asked.write(&[head.as_bytes(), body].concat());
+    let mut response = asked.response();
+    let (for_server, for_client) = (blocked("server"), blocked("client"));
+    assert!(for_server >= LATE.as_secs_f64(), "{for_server}");
+    assert!(for_client < LATE.as_secs_f64(), "{for_client}");
+    thread::park_timeout(4 * LATE);
+    assert_eq!(response.read_all().unwrap().len(), result(1).len() + long.len());
+    server.join().unwrap();
+    eventually("the wait for the client is counted", || blocked("client") >= LATE.as_secs_f64());
+    session.signal(Signal::TERM);
+}
+
+/// A part of how long a side takes nothing: before that, what the system has room for is on its way.
+const LATE: Duration = Duration::from_millis(300);
 
 #[test]
 fn relay_counts_what_is_no_message() {

@@ -21,7 +21,7 @@ use bytesize::ByteSize;
 use shadowcat::{
     budget::{Budget, TooSmall},
     resources::Resources,
-    telemetry::Log,
+    telemetry::{Log, metrics::labels::Link},
     transport::{http::Client, listen::Address},
     verify::Verify,
 };
@@ -58,10 +58,11 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
 }
 
 /// What reaches the server at the URL that was asked for.
-fn client(args: &ProxyArgs, budget: &Budget) -> Result<Client, Failure> {
+fn client(args: &ProxyArgs, link: Link, resources: &Resources) -> Result<Client, Failure> {
     let Some(ServerAddr::Url(url)) = &args.url else { return Err(Failure::new(USAGE, "no URL of a server")) };
     let mut config = args.upstream.client_config(url)?;
-    config.budget = budget.clone();
+    config.budget = resources.budget.clone();
+    config.blocked_of = Some((resources.metrics.clone(), link));
     Client::new(config).map_err(|error| advice::unreachable(&error))
 }
 

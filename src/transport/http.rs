@@ -3,6 +3,7 @@
 //! The only module that names hyper. It knows requests, responses and bodies, and nothing of the messages
 //! inside them; what a body says is read in [`crate::link`].
 
+mod blocked;
 pub mod body;
 pub mod client;
 pub mod cors;

@@ -8,7 +8,7 @@ use shadowcat::{
         log_end,
         waits::Waits,
     },
-    telemetry::Log,
+    telemetry::{Log, metrics::labels::Link},
     transport::{http::Client, stdio},
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitCode, Failure> {
     let waits = args.waits.or(Waits::default());
     let options = Options { limits, max_pending: args.max_pending, drain: args.drain_timeout, resources, waits };
     let scraping = Scraping::alone(args, &options.resources)?;
-    let client = super::client(args, &options.resources.budget)?;
+    let client = super::client(args, Link::Dial, &options.resources)?;
     run_session(&args.log, scraping, async |_: &Log| dialed(client, options).await, judge)
 }
 

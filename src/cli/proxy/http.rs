@@ -19,7 +19,7 @@ use shadowcat::{
         waits::SlowConsumer,
     },
     resources::Resources,
-    telemetry::{Log, LogFormat},
+    telemetry::{Log, LogFormat, metrics::labels},
     transport::http::Listener,
 };
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,7 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let (level, format): (_, LogFormat) = (args.log.log_level.into(), args.log.log_format.into());
     let resources = super::resources(&args)?;
     let scraping = Scraping::beside(&args, &resources);
-    let plan = Plan::new(&args, resources.clone())?;
+    let mut plan = Plan::new(&args, resources.clone())?;
     let behind = if servers.is_empty() {
         vec![Behind::new(None, args, resources)?]
     } else {
@@ -73,6 +73,9 @@ pub(crate) fn run(settings: Settings) -> Result<ExitCode, Failure> {
         });
         behind.collect::<Result<_, _>>()?
     };
+    // In front of children it is counted where messages queue.
+    let are_urls = behind.iter().all(|behind| matches!(behind.upstream, Upstream::Url(_)));
+    plan.config.blocked_of = are_urls.then_some(labels::Link::Relay);
     let log = Log::start(level, format);
     let runtime = super::multi_threaded()?;
     let served = runtime.block_on(scraping.during(format, served(plan, behind, &log, format)));
@@ -203,7 +206,7 @@ fn mux_options(args: &ProxyArgs, server: &Server, resources: Resources) -> Resul
 }
 
 fn relay(args: &ProxyArgs, resources: Resources) -> Result<Link, Failure> {
-    let client = super::client(args, &resources.budget)?;
+    let client = super::client(args, labels::Link::Relay, &resources)?;
     let upstream = endpoint::Upstream::new(client.url());
     let mut options = relay::Options::default();
     options.resources = resources;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use shadowcat::{
     link::lines::{Lines, LinesOptions},
-    telemetry::{Log, LogFormat},
+    telemetry::{Log, LogFormat, metrics::labels::Link},
     transport::{
         connection::Target,
         http::Client,
@@ -41,7 +41,7 @@ pub(crate) fn run(address: Address, mut args: ProxyArgs) -> Result<ExitCode, Fai
         Some(server) => Upstream::Command(server),
         None => match &args.url {
             Some(ServerAddr::Socket(target)) => Upstream::Socket(target.clone()),
-            _ => Upstream::Url(Box::new(super::client(&args, &options.resources.budget)?)),
+            _ => Upstream::Url(Box::new(super::client(&args, Link::Dial, &options.resources)?)),
         },
     };
     let scraping = Scraping::alone(&args, &options.resources)?;

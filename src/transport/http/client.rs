@@ -29,7 +29,11 @@ use tokio::time::Instant;
 use tower_service::Service as _;
 
 use super::Body;
-use crate::{budget::Budget, clock};
+use crate::{
+    budget::Budget,
+    clock,
+    telemetry::metrics::{Metrics, labels::Link},
+};
 use connect::Connector;
 pub use direct::Incoming;
 use direct::{Direct, Failure};
@@ -58,6 +62,8 @@ pub struct Config {
     pub max_idle: usize,
     /// What each connection is charged to.
     pub budget: Budget,
+    /// Where it is counted how long the server takes nothing, and for which link.
+    pub blocked_of: Option<(Metrics, Link)>,
 }
 
 /// A pool of connections to one upstream.
@@ -93,6 +99,7 @@ impl Config {
             idle_timeout: Duration::from_secs(4),
             max_idle: 256,
             budget: Budget::default(),
+            blocked_of: None,
         }
     }
 }

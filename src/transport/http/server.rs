@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     resources::Resources,
-    telemetry::metrics::labels::TimeoutOf,
+    telemetry::metrics::labels::{Link, TimeoutOf},
     transport::listen::{Address, Listening},
 };
 pub use request_body::RequestBody;
@@ -63,6 +63,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// What connections share with the process.
     pub resources: Resources,
+    /// The link for which it is counted how long clients take nothing. `None` if that is counted elsewhere.
+    pub blocked_of: Option<Link>,
 }
 
 /// A bound socket that accepts HTTP connections.
@@ -86,6 +88,7 @@ impl Default for Config {
             max_connections: 1024,
             drain_timeout: Duration::from_secs(10),
             resources: Resources::default(),
+            blocked_of: None,
         }
     }
 }

@@ -35,8 +35,14 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{CONNECTION_WINDOW, Config, MAX_FRAME, MAX_HEADER_LIST_LEN};
-use crate::budget::{Allowance, Budget};
+use super::{super::blocked::Blocked, CONNECTION_WINDOW, Config, MAX_FRAME, MAX_HEADER_LIST_LEN};
+use crate::{
+    budget::{Allowance, Budget},
+    telemetry::metrics::{
+        Metrics,
+        labels::{Link, Side},
+    },
+};
 
 /// Makes connections, TLS included, within the time they may take.
 #[derive(Debug, Clone)]
@@ -52,6 +58,7 @@ pub(super) struct Connector {
 #[derive(Debug, Clone)]
 pub(super) struct Route {
     tcp: HttpConnector,
+    blocked_of: Option<(Metrics, Link)>,
     /// The proxy before the upstream; only one origin is ever asked for.
     proxy: Option<Intercept>,
 }
@@ -66,6 +73,7 @@ pub(super) struct Stream {
     is_proxied: bool,
     /// What it is charged with.
     rooms: Vec<Allowance>,
+    blocked: Option<Blocked>,
 }
 
 /// A connection took too long.
@@ -122,7 +130,7 @@ impl Connector {
             return Err(io::Error::new(io::ErrorKind::Unsupported, line));
         }
         Ok(Self {
-            tls: secure(Route { tcp, proxy: proxy.clone() }),
+            tls: secure(Route { tcp, blocked_of: config.blocked_of.clone(), proxy: proxy.clone() }),
             proxy,
             timeout: config.connect_timeout,
             count: Arc::default(),
@@ -195,9 +203,10 @@ impl Service<Uri> for Route {
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
+        let blocked = self.blocked_of.as_ref().map(|(metrics, link)| Blocked::new(metrics, Some(*link), Side::Server));
         let Some(proxy) = &self.proxy else {
             let connecting = self.tcp.call(url);
-            return Box::pin(async move { Ok(Stream::new(connecting.await?, false)) });
+            return Box::pin(async move { Ok(Stream::new(connecting.await?, false, blocked)) });
         };
         if url.scheme_str() == Some("https") {
             let tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
@@ -206,10 +215,10 @@ impl Service<Uri> for Route {
                 None => tunnel,
             };
             let connecting = tunnel.call(url);
-            return Box::pin(async move { Ok(Stream::new(connecting.await?, false)) });
+            return Box::pin(async move { Ok(Stream::new(connecting.await?, false, blocked)) });
         }
         let connecting = self.tcp.call(proxy.uri().clone());
-        Box::pin(async move { Ok(Stream::new(connecting.await?, true)) })
+        Box::pin(async move { Ok(Stream::new(connecting.await?, true, blocked)) })
     }
 }
 
@@ -219,8 +228,16 @@ fn admitted(budget: &Budget, len: usize) -> Result<Allowance, NoRoom> {
 }
 
 impl Stream {
-    fn new(tcp: TokioIo<TcpStream>, is_proxied: bool) -> Self {
-        Self { tcp: tcp.into_inner().take(READ_LEN as u64), is_proxied, rooms: Vec::new() }
+    fn new(tcp: TokioIo<TcpStream>, is_proxied: bool, blocked: Option<Blocked>) -> Self {
+        Self { tcp: tcp.into_inner().take(READ_LEN as u64), is_proxied, rooms: Vec::new(), blocked }
+    }
+
+    /// The outcome of writing.
+    fn noted<T>(&mut self, outcome: Poll<T>) -> Poll<T> {
+        if let Some(blocked) = &mut self.blocked {
+            blocked.note(&outcome);
+        }
+        outcome
     }
 
     fn writer(&mut self) -> TokioIo<&mut TcpStream> {
@@ -243,7 +260,8 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.writer()).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.writer()).poll_write(cx, bytes);
+        self.noted(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -263,7 +281,8 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.writer()).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.writer()).poll_write_vectored(cx, slices);
+        self.noted(written)
     }
 }
 

@@ -30,11 +30,14 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Config, connection::MAX_BUFFER_LEN, refusal::Refusal, stream::Stream};
+use super::{super::blocked::Blocked, Config, connection::MAX_BUFFER_LEN, refusal::Refusal, stream::Stream};
 use crate::{
     budget::{Budget, Charge},
     clock,
-    telemetry::metrics::{Metrics, labels::TimeoutOf},
+    telemetry::metrics::{
+        Metrics,
+        labels::{Side, TimeoutOf},
+    },
 };
 
 /// A connection that is not waited for without a bound.
@@ -51,6 +54,7 @@ pub(super) struct Patient {
     deadline: Pin<Box<Sleep>>,
     /// Set while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    blocked: Blocked,
     header_timeout: Duration,
     idle_timeout: Duration,
     write_timeout: Duration,
@@ -152,6 +156,7 @@ impl Patient {
             waits_for: HEAD,
             deadline: Box::pin(sleep_until(deadline)),
             stalled: None,
+            blocked: Blocked::new(&config.resources.metrics, config.blocked_of, Side::Client),
             header_timeout: config.header_timeout,
             idle_timeout: config.idle_timeout,
             write_timeout: config.write_timeout,
@@ -162,6 +167,9 @@ impl Patient {
 
     /// Puts `bytes`, which were read already, in front of what comes. They begin a request.
     pub(super) fn unread(&mut self, bytes: Bytes) {
+        // What the head before them took is its own. Without room for theirs, the next read says so.
+        self.head.clear();
+        let _ = self.head.grows(bytes.len());
         self.ahead = bytes;
         self.phase.set(HEAD);
         self.wait(HEAD);
@@ -227,6 +235,7 @@ impl Patient {
 
     /// The outcome of writing, with a limit on how long there is none.
     fn limited<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.blocked.note(&outcome);
         if outcome.is_ready() {
             self.stalled = None;
             return outcome;
@@ -347,6 +356,9 @@ impl AsyncWrite for Patient {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
+    use tokio::{io::AsyncWriteExt as _, net::UnixStream};
+
     use super::*;
 
     #[test]
@@ -360,5 +372,27 @@ mod tests {
         assert!(!phase.is_quiet());
         drop(unread);
         assert!(phase.is_quiet());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_head_behind_another_takes_room_for_itself_alone() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (config, phase) = (Config::default(), Phase::new());
+        let (budget, due) = (&config.resources.budget, clock::now() + config.header_timeout);
+        let mut patient = Patient::new(Stream::Unix(near), Bytes::new(), due, phase.clone(), &config);
+        let mut read = vec![0; FREE_HEAD_LEN];
+        far.write_all(&read).await.unwrap();
+        patient.read_exact(&mut read).await.unwrap();
+        assert_eq!(budget.held(), 0, "a head of ordinary length");
+        drop(phase.run());
+        patient.unread(Bytes::from_static(b"POST"));
+        patient.read_exact(read.get_mut(..4).unwrap()).await.unwrap();
+        far.write_all(b" ").await.unwrap();
+        patient.read_exact(read.get_mut(..1).unwrap()).await.unwrap();
+        assert_eq!(budget.held(), 0, "what was before it is not its own");
+        far.write_all(&read).await.unwrap();
+        patient.read_exact(&mut read).await.unwrap();
+        assert_eq!(budget.held(), MAX_BUFFER_LEN, "what was read of it before is");
     }
 }
