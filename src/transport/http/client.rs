@@ -117,7 +117,9 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.idle_timeout)
             .pool_max_idle_per_host(config.max_idle)
-            .retry_canceled_requests(false)
+            // Of which nothing was sent, because a connection from the pool was closed already. One that was just made
+            // is not tried again.
+            .retry_canceled_requests(true)
             .http1_max_buf_size(direct::MAX_BUFFER_LEN)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
@@ -305,11 +307,55 @@ const MAX_HEADER_LIST_LEN: u32 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Write as _},
+        net::TcpListener,
+    };
+
+    use http_body_util::BodyExt as _;
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+
+    /// As over a connection that an exchange moves itself: nothing of the request was sent, so it is not sent again.
+    #[tokio::test]
+    async fn request_whose_kept_connection_of_a_task_was_closed_before_it_goes_over_another() {
+        let (listener, marker) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (address, marked) = (listener.local_addr().unwrap(), marker.local_addr().unwrap());
+        let (told, closed) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            for answered in ["1", "2"] {
+                let mut stream = BufReader::new(listener.accept().unwrap().0);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    assert_ne!(stream.read_line(&mut head).unwrap(), 0, "ended within {head:?}");
+                }
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{answered}");
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+                let marks = marker.accept().unwrap();
+                drop(stream);
+                drop(marks);
+                told.send(()).unwrap();
+            }
+        });
+        // Of another origin: such connections have a task.
+        let client = Client::new(Config::new("http://127.0.0.1:1/".parse().unwrap())).unwrap();
+        for expected in ["1", "2"] {
+            let mut request = http::Request::new(Body::empty());
+            *request.uri_mut() = format!("http://{address}/").parse().unwrap();
+            let answer = client.send(request).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), expected);
+            let mut mark = tokio::net::TcpStream::connect(marked).await.unwrap();
+            // The runtime's only thread learns of both ends at once, and we go on before the connection's task does.
+            closed.recv().unwrap();
+            assert_eq!(mark.read(&mut [0]).await.unwrap(), 0);
+        }
+        server.join().unwrap();
+    }
 
     #[tokio::test]
     async fn an_upstream_that_is_not_there_is_named_with_the_cause_and_without_its_query() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = Client::new(Config::new(format!("http://{nobody}/mcp?key=secret").parse().unwrap())).unwrap();
         let error = client.reachable().await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot connect to http://{nobody}/mcp: ")), "{error}");
