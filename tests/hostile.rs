@@ -16,6 +16,8 @@ mod bomb;
 mod client;
 #[path = "hostile/frames.rs"]
 mod frames;
+#[path = "hostile/http2.rs"]
+mod http2;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/legacy.rs"]
 mod legacy;
@@ -31,8 +33,14 @@ mod meter;
 mod mux;
 #[path = "hostile/requests.rs"]
 mod requests;
+#[path = "hostile/secure.rs"]
+mod secure;
+#[path = "hostile/servers.rs"]
+mod servers;
 #[path = "hostile/stage.rs"]
 mod stage;
+#[path = "hostile/streams.rs"]
+mod streams;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/session.rs"]
 mod support;
@@ -42,6 +50,7 @@ mod temp;
 mod upstream;
 
 use std::{
+    fs,
     io::{self, Write as _},
     net::{SocketAddr, TcpStream},
 };
@@ -58,7 +67,8 @@ fn listening(options: &[&str], server: &[&str]) -> (Session, SocketAddr) {
     let listen = ["proxy", "--listen", "127.0.0.1:0"];
     let mut session = Launch::new([&listen[..], &OPTIONS, options, server].concat()).start();
     let line = session.stderr.line_with("listening on http://");
-    let address = line.split("http://").nth(1).and_then(|rest| rest.strip_suffix("/mcp")).unwrap().parse().unwrap();
+    // Where there are several servers, a name stands before the path.
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap().parse().unwrap();
     (session, address)
 }
 
@@ -82,7 +92,12 @@ const RESULT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncon
 
 /// One right call to a server that is over HTTP.
 fn ask(address: SocketAddr) {
-    let response = Request::post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).with(NEIGHBOUR, "yes").send(address);
+    ask_at("/mcp", address);
+}
+
+fn ask_at(path: &str, address: SocketAddr) {
+    let ping = Request::post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).with(NEIGHBOUR, "yes");
+    let response = ping.at(path).send(address);
     assert_eq!((response.status, &*response.text()), (200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
 }
 
@@ -135,6 +150,50 @@ fn hostile_http_servers_of_a_client_that_speaks_lines() {
     answers::warm_up(&mut session);
     let mut stage = Stage::alone(session);
     answers::against_dial(&mut stage);
+    stage.end();
+}
+
+/// An answer that does not come is not waited for for long, nor what is asked if nobody takes even that; and a connection
+/// is kept however slow the machine is.
+const PATIENCE: [&str; 8] = [
+    "--response-timeout-for",
+    "x/silence=300ms",
+    "--response-timeout-for",
+    "ping=off",
+    "--response-timeout",
+    "2s",
+    "--upstream-idle-timeout",
+    "5m",
+];
+
+#[test]
+fn hostile_http_2_servers_of_an_http_client() {
+    let (calm, hostile) = (Upstream::start(answer_rightly), secure::Secure::start(servers::serve));
+    let here = TempDir::new().unwrap();
+    let file = here.join("servers.toml");
+    let servers = format!(
+        "[servers.calm]\nurl = \"{}\"\n[servers.rows]\nurl = \"{}\"\nca = [\"{}\"]\n",
+        calm.url(),
+        hostile.url(),
+        hostile.certificate.display()
+    );
+    fs::write(&file, servers).unwrap();
+    let options = [&["--config", file.to_str().unwrap()], &PATIENCE[..]].concat();
+    let (session, address) = listening(&options, &[]);
+    let mut stage = Stage::new(session, move || ask_at("/calm/mcp", address));
+    servers::against_relay(&mut stage, address, &hostile);
+    stage.end();
+}
+
+#[test]
+fn hostile_http_2_servers_of_a_client_that_speaks_lines() {
+    let hostile = secure::Secure::start(servers::serve);
+    let (certificate, url) = (hostile.certificate.to_str().unwrap(), hostile.url());
+    let options = [&["proxy"], &OPTIONS[..], &PATIENCE, &["--ca", certificate, &url]].concat();
+    let mut session = Launch::new(options).start();
+    servers::warm_up(&hostile, &mut session);
+    let mut stage = Stage::alone(session);
+    servers::against_dial(&mut stage, &hostile);
     stage.end();
 }
 

@@ -8,7 +8,14 @@ use std::{
     thread,
 };
 
-use crate::{stage::Stage, support::DEADLINE};
+use crate::{
+    http2::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, PUSH_PROMISE,
+        RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, text,
+    },
+    stage::Stage,
+    support::DEADLINE,
+};
 
 /// One kind of malice, behind the preface and our settings.
 struct Row {
@@ -154,7 +161,7 @@ fn exchange(address: SocketAddr, send: fn(&mut TcpStream) -> io::Result<()>) -> 
     from.set_nodelay(true).unwrap();
     let mut to = from.try_clone().unwrap();
     let sending = thread::spawn(move || {
-        to.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
+        to.write_all(PREFACE)?;
         to.write_all(&frame(SETTINGS, 0, 0, &[]))?;
         send(&mut to)?;
         to.write_all(&request(LAST, true))
@@ -213,47 +220,5 @@ fn right() -> Vec<u8> {
     block(&[(":method", "GET"), (":scheme", "http"), (":authority", "localhost"), (":path", "/healthz")])
 }
 
-/// Headers, each spelled out.
-fn block(headers: &[(&str, &str)]) -> Vec<u8> {
-    headers.iter().flat_map(|(name, value)| [&[0][..], &text(name), &text(value)].concat()).collect()
-}
-
-/// A text behind its length (RFC 7541, 5.1 and 5.2).
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match text.len().checked_sub(127) {
-        None => bytes.push(u8::try_from(text.len()).unwrap()),
-        Some(mut rest) => {
-            bytes.push(127);
-            while rest >= 128 {
-                bytes.push(u8::try_from(rest % 128).unwrap() | 128);
-                rest /= 128;
-            }
-            bytes.push(u8::try_from(rest).unwrap());
-        }
-    }
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
 /// The right request's stream.
 const LAST: u32 = 99_999;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;

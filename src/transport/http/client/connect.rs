@@ -32,6 +32,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncReadExt as _, Take},
     net::TcpStream,
+    task::coop::poll_proceed,
 };
 use tower_service::Service;
 
@@ -69,6 +70,8 @@ pub(super) struct Stream {
     /// Asked for less than [`READ_LEN`] at a time: hyper doubles its read buffer when a read has filled it, and keeps it
     /// while the connection idles.
     tcp: Take<TcpStream>,
+    /// Whether the task that reads keeps what comes until others have run.
+    is_http2: bool,
     /// Whether requests name the whole URL, because a proxy reads them.
     is_proxied: bool,
     /// What it is charged with.
@@ -181,10 +184,11 @@ impl Service<Uri> for Connector {
                 MaybeHttpsStream::Https(tls) => {
                     let (stream, session) = tls.inner_mut().get_mut();
                     let is_http2 = session.alpn_protocol() == Some(b"h2");
-                    let rooms = &mut stream.inner_mut().rooms;
-                    rooms.push(room);
+                    let stream = stream.inner_mut();
+                    stream.rooms.push(room);
                     if is_http2 {
-                        rooms.push(admitted(&budget, HTTP2_LEN)?);
+                        stream.rooms.push(admitted(&budget, HTTP2_LEN)?);
+                        stream.is_http2 = true;
                     }
                 }
             }
@@ -229,7 +233,7 @@ fn admitted(budget: &Budget, len: usize) -> Result<Allowance, NoRoom> {
 
 impl Stream {
     fn new(tcp: TokioIo<TcpStream>, is_proxied: bool, blocked: Option<Blocked>) -> Self {
-        Self { tcp: tcp.into_inner().take(READ_LEN as u64), is_proxied, rooms: Vec::new(), blocked }
+        Self { tcp: tcp.into_inner().take(READ_LEN as u64), is_http2: false, is_proxied, rooms: Vec::new(), blocked }
     }
 
     /// The outcome of writing.
@@ -254,7 +258,11 @@ impl Connection for Stream {
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         self.tcp.set_limit(READ_LEN as u64 - 1);
-        Pin::new(&mut TokioIo::new(&mut self.tcp)).poll_read(cx, buf)
+        let read = Pin::new(&mut TokioIo::new(&mut self.tcp)).poll_read(cx, buf);
+        if self.is_http2 && read.is_ready() {
+            spend(cx);
+        }
+        read
     }
 }
 
@@ -286,6 +294,14 @@ impl Write for Stream {
     }
 }
 
+/// Counts a read for what it costs, beyond the one step that it has taken.
+fn spend(cx: &mut Context<'_>) {
+    for _ in 1..READ_STEPS {
+        let Poll::Ready(step) = poll_proceed(cx) else { return };
+        step.made_progress();
+    }
+}
+
 /// Whether `url` names this machine, by its loopback addresses or the name for them (RFC 6761, 6.3).
 fn is_here(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -294,6 +310,9 @@ fn is_here(url: &Uri) -> bool {
 
 /// Most that is read at once, in bytes.
 const READ_LEN: usize = 16 << 10;
+/// What a read over HTTP/2 takes of the 128 steps that tokio lets a task make before others run: 32 KiB are read until then.
+/// h2 keeps what comes for them, and a head that is not final, of ten bytes, is a kilobyte there.
+const READ_STEPS: usize = 64;
 /// What hyper holds for a connection over HTTP/1.1: a block that it reads into, and as much again for heads on their
 /// way out and in. What it gathers of bodies before it writes are slices of ours.
 const HTTP1_LEN: usize = READ_LEN + (8 << 10);
