@@ -15,7 +15,7 @@ mod scraping;
 mod socket;
 mod stopping;
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{io, process::ExitCode, thread, time::Duration};
 
 use bytesize::ByteSize;
 use shadowcat::{
@@ -124,8 +124,11 @@ fn single_threaded() -> Result<Runtime, Failure> {
     started(runtime::Builder::new_current_thread().enable_io().enable_time().build())
 }
 
-/// A thread for each processor.
+/// A thread for each processor that we may run on. Where that is one, threads would only wake each other.
 fn multi_threaded() -> Result<Runtime, Failure> {
+    if thread::available_parallelism().is_ok_and(|count| count.get() == 1) {
+        return single_threaded();
+    }
     started(runtime::Builder::new_multi_thread().enable_io().enable_time().build())
 }
 

@@ -18,7 +18,10 @@ mod site;
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{
+    FutureExt as _,
+    future::{Either, join_all, ready},
+};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tokio_util::sync::CancellationToken;
 
@@ -116,43 +119,49 @@ impl Endpoint {
     }
 
     /// Answers one request.
-    pub async fn handle(self, request: Request, peer: Peer) -> Response {
-        let shared = &*self.shared;
-        let asked = request.uri().path();
-        match shared.sites.iter().find_map(|site| Some((site, site.part(asked)?))) {
-            Some((site, Part::Mcp)) => return shared.mcp(site, request, peer).await,
-            Some((site, Part::Events)) => return shared.legacy_events(site, request).await,
-            Some((site, Part::Messages)) => {
-                return site.legacy_message(request).await.unwrap_or_else(|| shared.nothing_here());
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice, and a request is large")]
+    pub fn handle(self, request: Request, peer: Peer) -> impl Future<Output = Response> + Send {
+        async move {
+            let shared = &*self.shared;
+            let asked = request.uri().path();
+            match shared.sites.iter().find_map(|site| Some((site, site.part(asked)?))) {
+                Some((site, Part::Mcp)) => return shared.mcp(site, request, peer).await,
+                // In boxes, as all that is rare: every exchange has the room that the largest of these takes.
+                Some((site, Part::Events)) => return Box::pin(shared.legacy_events(site, request)).await,
+                Some((site, Part::Messages)) => {
+                    return Box::pin(site.legacy_message(request)).await.unwrap_or_else(|| shared.nothing_here());
+                }
+                None => {}
             }
-            None => {}
-        }
-        match asked {
-            HEALTH | READY if !matches!(*request.method(), Method::GET | Method::HEAD) => not_allowed("GET, HEAD"),
-            HEALTH => plain(StatusCode::OK, "ok\n"),
-            asked if shared.shows_metrics_at(asked) => shared.metrics(request.method()),
-            READY => shared.readiness().await,
-            asked if asked.starts_with(WELL_KNOWN) => shared.well_known(request).await,
-            _ => shared.nothing_here(),
+            match asked {
+                HEALTH | READY if !matches!(*request.method(), Method::GET | Method::HEAD) => not_allowed("GET, HEAD"),
+                HEALTH => plain(StatusCode::OK, "ok\n"),
+                asked if shared.shows_metrics_at(asked) => shared.metrics(request.method()),
+                READY => Box::pin(shared.readiness()).await,
+                asked if asked.starts_with(WELL_KNOWN) => Box::pin(shared.well_known(request)).await,
+                _ => shared.nothing_here(),
+            }
         }
     }
 }
 
 impl Shared {
-    async fn mcp(&self, site: &Site, request: Request, peer: Peer) -> Response {
+    /// Not `async`, as each layer of that would keep the request once more.
+    fn mcp<'a>(&'a self, site: &'a Site, request: Request, peer: Peer) -> impl Future<Output = Response> + Send + 'a {
         match *request.method() {
             Method::GET | Method::POST | Method::DELETE => {
                 let only_listens = only_listens(&request);
-                let response = site.exchange(request, peer).await;
-                if only_listens { listening::ended_by(self.drain.clone(), response) } else { response }
+                Either::Left(site.exchange(request, peer).map(move |response| {
+                    if only_listens { listening::ended_by(self.drain.clone(), response) } else { response }
+                }))
             }
             Method::OPTIONS => {
                 let mut response = not_allowed(METHODS);
                 *response.status_mut() = StatusCode::NO_CONTENT;
-                response
+                Either::Right(ready(response))
             }
             // HEAD too: what it would be the head of is a stream.
-            _ => not_allowed(METHODS),
+            _ => Either::Right(ready(not_allowed(METHODS))),
         }
     }
 
@@ -240,4 +249,19 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn future_of_an_exchange_is_small() {
+        fn len<F>(_: impl Fn(Endpoint, Request, Peer) -> F) -> usize {
+            size_of::<F>()
+        }
+        let len = len(Endpoint::handle);
+        // Each exchange moves it into a box of its own.
+        assert!(len <= 4 << 10, "{len} bytes");
+    }
 }

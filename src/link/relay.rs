@@ -21,7 +21,7 @@ mod watched;
 
 use std::{borrow::Cow, pin::pin, time::Instant};
 
-use futures::future::{Either, select};
+use futures::future::{Either, ready, select};
 use http::{HeaderMap, Method, Uri, header, uri::PathAndQuery};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -125,15 +125,18 @@ impl Relay {
     ) -> impl Future<Output = Response> + Send + 'a {
         let traced = Traced::by_headers(request.headers());
         let span = traced.span().clone();
-        self.pass_traced(request, url, (place, traced)).instrument(span)
+        let passed = match span.in_scope(|| self.begin(request, (place, traced))) {
+            Ok(begun) => Either::Left(self.go_on(url, begun)),
+            Err(reason) => Either::Right(ready(self.refusal(StreamKey::DOWNSTREAM, &reason))),
+        };
+        passed.instrument(span)
     }
 
-    async fn pass_traced(&self, request: Request, url: Cow<'_, Uri>, (place, traced): (Place, Traced)) -> Response {
+    /// What is sent, if there is room for the exchange and its head allows it.
+    fn begin(&self, request: Request, (place, traced): (Place, Traced)) -> Result<Begun, Reason> {
         let begun = now();
         let budget = &self.options.resources.budget;
-        let Some(room) = budget.try_admit(EXCHANGE_LEN, 0) else {
-            return self.refusal(StreamKey::DOWNSTREAM, &not_admitted(budget));
-        };
+        let room = budget.try_admit(EXCHANGE_LEN, 0).ok_or_else(|| not_admitted(budget))?;
         let (parts, body) = request.into_parts();
         let is_message = place == Place::Endpoint && parts.method == Method::POST;
         let patience = match place {
@@ -141,54 +144,40 @@ impl Relay {
             Place::Elsewhere => Patience::default(),
         };
         let (refuse, refused) = oneshot::channel();
-        let body = match self.asked((is_message, traced), &parts.headers, body, (refuse, &patience)) {
-            Ok(body) => body,
-            Err(reason) => return self.refusal(StreamKey::DOWNSTREAM, &reason),
-        };
+        let body = self.asked((is_message, traced), &parts.headers, body, (refuse, &patience))?;
         let mut request = http::Request::new(body);
         *request.method_mut() = parts.method;
         *request.headers_mut() = parts.headers;
         headers::clean_request(request.headers_mut());
-        let sent = now();
-        let answer = match select(pin!(self.sent(&url, request, refused)), pin!(patience.overdue())).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right((after, _)) => {
-                let url = Uri::clone(&url);
-                Err(Unsent::Failed(SendError::Timeout { url, waited: Waited::Answer, after }))
-            }
-        };
-        match answer {
-            Ok(answer) if is_message => {
-                let heard = now();
-                let mut answer = self.answered(place, answer, (&patience, room));
-                self.time(&mut answer, [begun, sent, heard]);
-                answer
-            }
-            Ok(answer) => self.answered(place, answer, (&patience, room)),
-            Err(Unsent::Refused(reason)) => self.refusal(StreamKey::DOWNSTREAM, &reason),
-            Err(Unsent::Failed(error)) => self.unanswered(&error),
-        }
+        Ok(Begun { request, refused, patience, room, place, is_message, begun })
     }
 
-    /// Sends a request, unless it is refused on its way.
-    async fn sent(
-        &self,
-        url: &Uri,
-        request: http::Request<Body>,
-        refused: oneshot::Receiver<Reason>,
-    ) -> Result<http::Response<Incoming>, Unsent> {
-        let sending = pin!(self.client.send_to(url, request));
-        let answer = match select(sending, refused).await {
-            // What was refused breaks off; why is the better answer.
-            Either::Left((Err(error), mut refused)) => match refused.try_recv() {
-                Ok(reason) => return Err(Unsent::Refused(reason)),
-                Err(_) => Err(error),
-            },
-            Either::Left((answer, _)) => answer,
-            Either::Right((Ok(reason), _)) => return Err(Unsent::Refused(reason)),
-            Either::Right((Err(_), sending)) => sending.await,
-        };
-        answer.map_err(Unsent::Failed)
+    /// Sends what has begun, unless it is refused on its way, and passes on what is answered.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice, and a request is large")]
+    fn go_on<'a>(&'a self, url: Cow<'a, Uri>, begun: Begun) -> impl Future<Output = Response> + Send + 'a {
+        async move {
+            let sent = now();
+            let patience = begun.patience;
+            let sending = pin!(self.client.send_to(&url, begun.request));
+            let answer = match select(pin!(unless(begun.refused, sending)), pin!(patience.overdue())).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right((after, _)) => {
+                    let url = Uri::clone(&url);
+                    Err(Unsent::Failed(SendError::Timeout { url, waited: Waited::Answer, after }))
+                }
+            };
+            match answer {
+                Ok(answer) if begun.is_message => {
+                    let heard = now();
+                    let mut answer = self.answered(begun.place, answer, (&patience, begun.room));
+                    self.time(&mut answer, [begun.begun, sent, heard]);
+                    answer
+                }
+                Ok(answer) => self.answered(begun.place, answer, (&patience, begun.room)),
+                Err(Unsent::Refused(reason)) => self.refusal(StreamKey::DOWNSTREAM, &reason),
+                Err(Unsent::Failed(error)) => self.unanswered(&error),
+            }
+        }
     }
 
     /// Counts how long an exchange took, to its answer's headers, and says so in them.
@@ -332,6 +321,36 @@ impl Relay {
         // Both parts come out of URIs.
         PathAndQuery::try_from(path).map_or(Cow::Borrowed(url), |path| Cow::Owned(self.client.at(path)))
     }
+}
+
+/// An exchange whose request is ready to be sent.
+struct Begun {
+    request: http::Request<Body>,
+    /// Why the request is not to be sent to its end, should its body say so.
+    refused: oneshot::Receiver<Reason>,
+    patience: Patience,
+    room: Allowance,
+    place: Place,
+    is_message: bool,
+    begun: Instant,
+}
+
+/// What a request that is being sent is answered, unless it is refused on its way.
+async fn unless<F>(refused: oneshot::Receiver<Reason>, sending: F) -> Result<http::Response<Incoming>, Unsent>
+where
+    F: Future<Output = Result<http::Response<Incoming>, SendError>> + Unpin,
+{
+    let answer = match select(sending, refused).await {
+        // What was refused breaks off; why is the better answer.
+        Either::Left((Err(error), mut refused)) => match refused.try_recv() {
+            Ok(reason) => return Err(Unsent::Refused(reason)),
+            Err(_) => Err(error),
+        },
+        Either::Left((answer, _)) => answer,
+        Either::Right((Ok(reason), _)) => return Err(Unsent::Refused(reason)),
+        Either::Right((Err(_), sending)) => sending.await,
+    };
+    answer.map_err(Unsent::Failed)
 }
 
 /// Why a request has no answer.

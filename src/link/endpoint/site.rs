@@ -8,6 +8,7 @@
 
 use std::io;
 
+use futures::{FutureExt as _, future::Either};
 use http::uri::PathAndQuery;
 
 use super::{Link, MCP};
@@ -93,10 +94,13 @@ impl Site {
         self.name.is_none() || asked.strip_suffix(&self.path).is_some_and(|before| before.len() > WELL_KNOWN.len())
     }
 
-    pub(super) async fn exchange(&self, request: Request, peer: Peer) -> Response {
+    /// Not `async`, as each layer of that would keep the request once more.
+    pub(super) fn exchange(&self, request: Request, peer: Peer) -> impl Future<Output = Response> + Send {
         match &self.link {
-            Link::Mux(mux) => mux.exchange(request, peer).await,
-            Link::Relay(relay, upstream) => upstream.noted(relay.exchange(request).await),
+            Link::Mux(mux) => Either::Left(mux.exchange(request, peer)),
+            Link::Relay(relay, upstream) => {
+                Either::Right(relay.exchange(request).map(|response| upstream.noted(response)))
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{TryFutureExt as _, future::Either};
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use hyper_util::{
     client::legacy,
@@ -205,11 +206,12 @@ impl Client {
     /// # Cancel safety
     ///
     /// As [`send`](Self::send).
-    pub(crate) async fn send_to(
-        &self,
-        url: &Uri,
+    // Not `async`, as each layer of that would keep the request once more.
+    pub(crate) fn send_to<'a>(
+        &'a self,
+        url: &'a Uri,
         mut request: http::Request<Body>,
-    ) -> Result<http::Response<Incoming>, SendError> {
+    ) -> impl Future<Output = Result<http::Response<Incoming>, SendError>> + Send + 'a {
         let is_ours = is_same_origin(url, self.url());
         let headers = request.headers_mut();
         if is_ours {
@@ -220,22 +222,25 @@ impl Client {
         if let Some(authorization) = self.connector.proxy_authorization(url) {
             headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
         }
-        let answer = if is_ours && self.connector.is_plain(url) {
-            self.sent(url, request).await
+        let answered = if is_ours && self.connector.is_plain(url) {
+            Either::Left(self.sent(url, request))
         } else {
             // Boxed: or every exchange would have room for what this takes.
-            Box::pin(self.sent_pooled(url, request)).await
-        }?;
-        self.shared.note_answer();
-        Ok(answer)
+            Either::Right(Box::pin(self.sent_pooled(url, request)))
+        };
+        answered.inspect_ok(|_| self.shared.note_answer())
     }
 
     /// Over a connection that this exchange moves itself.
-    async fn sent(&self, url: &Uri, mut request: http::Request<Body>) -> Result<http::Response<Incoming>, SendError> {
+    fn sent<'a>(
+        &'a self,
+        url: &'a Uri,
+        mut request: http::Request<Body>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, SendError>> + Send + 'a {
         request.headers_mut().insert(header::HOST, self.shared.host.clone());
         let path = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from(path);
-        self.direct.send(self.url(), request).await.map_err(|failure| match failure {
+        self.direct.send(self.url(), request).map_err(move |failure| match failure {
             Failure::Connect(source) => unconnected(url.clone(), source),
             Failure::Broken(error) => SendError::Broken { url: url.clone(), source: error.into() },
         })

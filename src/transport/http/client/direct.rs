@@ -99,31 +99,34 @@ impl Direct {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub(super) async fn send(
-        &self,
-        origin: &Uri,
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice, and a request is large")]
+    pub(super) fn send<'a>(
+        &'a self,
+        origin: &'a Uri,
         mut request: http::Request<Body>,
-    ) -> Result<http::Response<Incoming>, Failure> {
-        loop {
-            let (wire, is_new) = match self.pool.take() {
-                Some(wire) => (wire, false),
-                // Boxed: most exchanges find a connection, and none has to keep room for what connecting takes.
-                None => (Box::pin(self.connect(origin)).await?, true),
-            };
-            let mut driven = Driven { wire, pool: Arc::clone(&self.pool) };
-            let mut sending = pin!(driven.wire.sender.try_send_request(request));
-            let mut driven = Some(driven);
-            let answer = poll_fn(|cx| {
-                Incoming::drive(&mut driven, cx);
-                let answer = ready!(sending.as_mut().poll(cx));
-                Poll::Ready(answer.map(|answer| answer.map(|body| Incoming::begun(body, driven.take(), cx))))
-            });
-            match answer.await {
-                Ok(answer) => return Ok(answer),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !is_new => request = unsent,
-                    _ => return Err(Failure::Broken(error.into_error())),
-                },
+    ) -> impl Future<Output = Result<http::Response<Incoming>, Failure>> + Send + 'a {
+        async move {
+            loop {
+                let (wire, is_new) = match self.pool.take() {
+                    Some(wire) => (wire, false),
+                    // Boxed: most exchanges find a connection, and none has to keep room for what connecting takes.
+                    None => (Box::pin(self.connect(origin)).await?, true),
+                };
+                let mut driven = Driven { wire, pool: Arc::clone(&self.pool) };
+                let mut sending = pin!(driven.wire.sender.try_send_request(request));
+                let mut driven = Some(driven);
+                let answer = poll_fn(|cx| {
+                    Incoming::drive(&mut driven, cx);
+                    let answer = ready!(sending.as_mut().poll(cx));
+                    Poll::Ready(answer.map(|answer| answer.map(|body| Incoming::begun(body, driven.take(), cx))))
+                });
+                match answer.await {
+                    Ok(answer) => return Ok(answer),
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) if !is_new => request = unsent,
+                        _ => return Err(Failure::Broken(error.into_error())),
+                    },
+                }
             }
         }
     }

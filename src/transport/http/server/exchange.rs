@@ -121,7 +121,8 @@ where
     F: Future<Output = Response>,
 {
     let version = head.version;
-    let handled = handle(Request::from_parts(head, body), peer);
+    // In a box of its own: the room for an exchange stays as long as hyper has the connection.
+    let handled = Box::pin(handle(Request::from_parts(head, body), peer));
     let response = tokio::select! {
         biased;
         Ok(()) = &mut stalled => None,

@@ -14,6 +14,7 @@ use std::{
     task::Poll,
 };
 
+use futures::FutureExt as _;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt as _;
@@ -41,8 +42,7 @@ where
     loop {
         let service = service_fn(move |request| {
             let running = at.run();
-            // In a box of its own: hyper's room for an exchange stays as long as it has the connection.
-            Box::pin(async move { Ok::<_, Infallible>(answer(request, peer, config, handle, Some(running)).await) })
+            answer(request, peer, config, handle, Some(running)).map(Ok::<_, Infallible>)
         });
         let mut connection = Box::new(builder().serve_connection(TokioIo::new(io), service));
         let served = poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
