@@ -66,8 +66,12 @@ fn heads_on_a_kept_connection_take_no_more_room_however_many_there_were() {
 #[test]
 fn a_new_session_before_children_is_refused() {
     let mux = Mux::start(&[&SMALL[..], &["--shutdown-grace", "100ms", "--kill-after", "100ms"]].concat());
-    mux.run("");
     let kept = TcpStream::connect(mux.address).unwrap();
+    // A connection that has had an exchange may be idle for longer than it takes to open the others.
+    assert_eq!(
+        ask_on(&kept, &run("0", "").modern(), mux.address).read_all().map(|read| read.is_empty()).ok(),
+        Some(false)
+    );
     let begin = Request::post(initialize("2025-11-25"));
     // Each takes room for a connection and an exchange. Those that find none are not even accepted.
     let wait = run("1", r#"{"wait":"never"}"#).modern();

@@ -363,9 +363,15 @@ fn strict_refuses_what_warn_passes_on_and_off_does_not_see() {
                     }
                     continue;
                 }
-                let mut server = upstream.accept();
-                let head = server.head();
-                assert_eq!(server.body(&head), Ok(body.as_bytes().into()), "{check}: {what}");
+                let (mut server, read) = loop {
+                    let mut server = upstream.accept();
+                    match server.try_head().map(|head| server.body(&head)) {
+                        // One that was refused, and came late.
+                        None | Some(Err(Broken)) if check == "strict" => {}
+                        read => break (server, read),
+                    }
+                };
+                assert_eq!(read, Some(Ok(body.as_bytes().into())), "{check}: {what}");
                 server.answer("application/json", "{}");
                 assert_eq!(client.head().status(), 200);
                 server.hang_up();
