@@ -6,6 +6,8 @@
 
 #[path = "http_listener/client.rs"]
 mod client;
+#[path = "http_listener/lasting.rs"]
+mod lasting;
 #[path = "http_listener/secure.rs"]
 mod secure;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]

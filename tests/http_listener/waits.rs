@@ -16,14 +16,14 @@ use super::{
     NOWHERE, assert_has,
     client::{Listener, status},
     secure::{in_time, posting},
-    support::DEADLINE,
+    support::{DEADLINE, Launch},
     upstream::{Upstream, WAIT},
 };
 
 const ALIVE: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// Waits until connections that are idle now are quiet: by the clock of another connection's headers.
-fn wait_until_quiet(listener: &Listener) {
+pub(crate) fn wait_until_quiet(listener: &Listener) {
     assert_eq!(status(&listener.exchange("GET")), 408);
 }
 
@@ -93,6 +93,21 @@ fn quiet_connection_ends_when_it_should() {
     let mut connection = listener.connect();
     connection.send(ALIVE);
     connection.until("ok\n");
+    assert_eq!(connection.rest(), "");
+}
+
+#[test]
+fn connection_idles_no_longer_behind_an_answer_that_was_waited_for() {
+    let server = "read line; sleep 0.2; echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}'; exec sleep 100";
+    let options = ["proxy", "--listen", "127.0.0.1:0", "--idle-timeout", "900ms", "--shutdown-grace", "100ms"];
+    let listener = Listener::of(Launch::new([&options[..], &["--", "sh", "-c", server]].concat()));
+    let mut connection = listener.connect();
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+    let headers = "content-type: application/json\r\naccept: application/json, text/event-stream";
+    let len = body.len();
+    connection
+        .send(&format!("POST /mcp HTTP/1.1\r\nhost: localhost\r\n{headers}\r\ncontent-length: {len}\r\n\r\n{body}"));
+    connection.until("\"result\":{}}");
     assert_eq!(connection.rest(), "");
 }
 

@@ -8,6 +8,7 @@ mod connection;
 mod exchange;
 mod http1;
 mod http2;
+mod lasting;
 mod patience;
 mod refusal;
 mod request_body;

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -14,8 +15,8 @@ use tokio::sync::oneshot;
 
 use super::{
     super::{Body, BodyError, Request, Response, cors},
-    Config, Peer,
-    patience::{FREE_HEAD_LEN, Running},
+    Config, Peer, lasting,
+    patience::{FREE_HEAD_LEN, Phase, Running},
     refusal::Refusal,
     request_body::RequestBody,
 };
@@ -31,7 +32,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Leaving {
     body: Body,
-    _held: Held,
+    /// `None` once the rest is given back.
+    held: Option<Held>,
+    /// Whether the connection is told when it pauses.
+    lasts: bool,
 }
 
 /// What an exchange holds to its end.
@@ -58,13 +62,14 @@ where
 {
     let _counted = config.resources.metrics.present(|all| &all.exchanges, ());
     let (mut head, body) = request.into_parts();
+    let may_last = running.is_some() && body.is_end_stream() && lasting::may_last(&head);
     let mut held = Held { _counted, head_room: None, running };
     match head_room(&head, &config.resources.budget) {
         Ok(room) => held.head_room = room,
         Err(refusal) => {
             count_refused(&config.resources.metrics, Blame::Us, ErrorReason::Overloaded);
             tracing::warn!(%peer, "request refused: no room for its headers");
-            return refusal.response(head.version).map(|body| Leaving { body, _held: held });
+            return refusal.response(head.version).map(|body| Leaving::new(body, held, false));
         }
     }
     let origin = match config.guard.check(&head) {
@@ -72,7 +77,7 @@ where
         Err(refusal) => {
             count_refused(&config.resources.metrics, Blame::Downstream, ErrorReason::Forbidden);
             tracing::info!(%peer, host = ?head.headers.get(header::HOST), origin = ?head.headers.get(header::ORIGIN), %refusal, "request refused");
-            return refusal.response().map(|body| Leaving { body, _held: held });
+            return refusal.response().map(|body| Leaving::new(body, held, false));
         }
     };
     let is_open = config.open_paths.contains(&head.uri.path());
@@ -91,7 +96,8 @@ where
     if let Some(origin) = origin {
         cors::tell(origin, &mut response);
     }
-    response.map(|body| Leaving { body, _held: held })
+    let lasts = may_last && lasting::lasts(&response);
+    response.map(|body| Leaving::new(body, held, lasts))
 }
 
 /// Room for a head that is longer than what each connection and stream has in any case.
@@ -139,6 +145,26 @@ where
     }
 }
 
+impl Leaving {
+    fn new(body: Body, held: Held, lasts: bool) -> Self {
+        Self { body, held: Some(held), lasts }
+    }
+
+    /// Its connection's, if that is to be told when it pauses.
+    fn phase(&self) -> Option<&Phase> {
+        let held = self.held.as_ref().filter(|_| self.lasts)?;
+        held.running.as_ref().map(Running::phase)
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let Some(phase) = self.phase().filter(|phase| phase.is_lent()).cloned() else { return };
+        // What it holds is held on, and the rest tells nobody when it pauses.
+        phase.give_back(Self { body: mem::take(&mut self.body), held: self.held.take(), lasts: false });
+    }
+}
+
 impl HttpBody for Leaving {
     type Data = Bytes;
     type Error = BodyError;
@@ -147,7 +173,11 @@ impl HttpBody for Leaving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(phase) = self.phase() {
+            phase.note(frame.is_pending());
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,10 +1,12 @@
 //! HTTP/1.1 on one connection: one exchange after the other, and next to nothing held in between.
 //!
 //! hyper holds a buffer each way and more for every connection, also while nothing happens on it. So it gives back one
-//! that is [quiet](Phase::is_quiet): the socket waits alone, and hyper is given it again when a request begins.
+//! that is [quiet](Phase::is_quiet): the socket waits alone, and hyper is given it again when a request begins. And one
+//! whose response [lasts](lasting).
 //!
 //! ```text
 //!   hyper ──(quiet)──► the socket alone ──(bytes)──► hyper
+//!     └──(a response that lasts)──► lasting ──┘
 //! ```
 
 use std::{
@@ -15,7 +17,10 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{
+    server::conn::http1::{self, Parts},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt as _;
 
@@ -24,6 +29,7 @@ use super::{
     Peer,
     connection::{MAX_BUFFER_LEN, MAX_HEADER_LEN, Served, Setting},
     exchange::answer,
+    lasting,
     patience::{Patient, Phase},
 };
 
@@ -45,11 +51,18 @@ where
             answer(request, peer, config, handle, Some(running)).map(Ok::<_, Infallible>)
         });
         let mut connection = Box::new(builder().serve_connection(TokioIo::new(io), service));
-        let served = poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
-            Poll::Ready(served) => Poll::Ready(Some(served)),
-            // Said by the socket in this turn, in which everything was written too.
-            Poll::Pending if at.is_quiet() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+        let served = poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut *connection).poll(cx) {
+                    Poll::Ready(served) => return Poll::Ready(Some(served)),
+                    // Said by the socket in this turn, in which everything was written too.
+                    Poll::Pending if at.is_quiet() || at.is_still() => return Poll::Ready(None),
+                    // hyper does not read again by itself behind an answer that was waited for, and it is by a read that
+                    // the socket learns that it idles.
+                    Poll::Pending if at.has_ended() => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
         });
         tokio::select! {
             served = served => if let Some(served) = served { return Ok(served?) },
@@ -58,13 +71,22 @@ where
                 return Ok(connection.await?);
             }
         }
-        let parts = connection.into_parts();
-        io = parts.io.into_inner();
-        if !parts.read_buf.is_empty() {
+        at.lend();
+        let Parts { io: below, read_buf: mut begun, .. } = connection.into_parts();
+        io = below.into_inner();
+        if let Some(response) = at.take_back() {
+            begun = Box::pin(lasting::send(&mut io, *response, begun)).await?;
+            if setting.drain.is_cancelled() {
+                return Ok(io.shutdown().await?);
+            }
+        }
+        if !begun.is_empty() {
             // A request that began behind the one before.
-            io.unread(parts.read_buf);
+            io.unread(begun);
             continue;
         }
+        // The block that nothing was read into.
+        drop(begun);
         let is_over = tokio::select! {
             woken = io.wake() => !woken?,
             () = drained.as_mut() => true,

@@ -9,7 +9,8 @@
 //!            header_timeout                 no limit here                idle_timeout
 //! ```
 //!
-//! What is idle is quiet after a moment, and then holds no more than its socket: see `http1`.
+//! What is idle is quiet after a moment, and then holds no more than its socket: see `http1`. A connection that is busy
+//! with a response that [lasts](super::lasting) is still once that pauses and all of it is written.
 
 use std::{
     future::poll_fn,
@@ -17,7 +18,7 @@ use std::{
     mem::MaybeUninit,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -30,7 +31,9 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{super::blocked::Blocked, Config, connection::MAX_BUFFER_LEN, refusal::Refusal, stream::Stream};
+use super::{
+    super::blocked::Blocked, Config, connection::MAX_BUFFER_LEN, exchange::Leaving, refusal::Refusal, stream::Stream,
+};
 use crate::{
     budget::{Budget, Charge},
     clock,
@@ -49,7 +52,7 @@ pub(super) struct Patient {
     /// What was read already: to tell the protocol, or to know that there is something.
     ahead: Bytes,
     phase: Phase,
-    /// What `deadline` is for; with [`BUSY`] it is for nothing.
+    /// What `deadline` is for; with [`BUSY`], and what follows from it, it is for nothing.
     waits_for: u8,
     deadline: Pin<Box<Sleep>>,
     /// Set while the peer takes nothing.
@@ -80,6 +83,8 @@ struct At {
     phase: AtomicU8,
     /// Bodies of requests that somebody may still read, also behind the response.
     unread: AtomicUsize,
+    /// A response that lasts, on its way out of hyper.
+    lent: Mutex<Option<Box<Leaving>>>,
 }
 
 /// An exchange that runs. When dropped, the connection is idle.
@@ -95,11 +100,19 @@ const BUSY: u8 = 1;
 const IDLE: u8 = 2;
 /// Idle for [`QUIET_AFTER`].
 const QUIET: u8 = 3;
+/// Busy with a response that lasts, and that has nothing to say for now.
+const PAUSED: u8 = 4;
+/// Paused, and all that it has said is written.
+const STILL: u8 = 5;
+/// Whoever drops the response gives it back.
+const LENT: u8 = 6;
+/// An exchange has ended, and the socket does not know yet that it is idle.
+const ENDED: u8 = 7;
 
 impl Phase {
     /// Of a new connection, which owes us a request.
     pub(super) fn new() -> Self {
-        Self(Arc::new(At { phase: AtomicU8::new(HEAD), unread: AtomicUsize::new(0) }))
+        Self(Arc::new(At { phase: AtomicU8::new(HEAD), unread: AtomicUsize::new(0), lent: Mutex::default() }))
     }
 
     /// From now on the connection is waited for without a limit on what it sends.
@@ -117,6 +130,61 @@ impl Phase {
         self.at() == QUIET && self.0.unread.load(Ordering::Acquire) == 0
     }
 
+    /// Whether an exchange has ended since this was asked last. From now on the connection is idle.
+    pub(super) fn has_ended(&self) -> bool {
+        let has_ended = self.at() == ENDED;
+        if has_ended {
+            self.set(IDLE);
+        }
+        has_ended
+    }
+
+    /// A response that lasts was asked for more, and has nothing for now, or has.
+    pub(super) fn note(&self, is_pause: bool) {
+        match (is_pause, self.at()) {
+            (true, BUSY) => self.set(PAUSED),
+            (false, PAUSED | STILL) => self.set(BUSY),
+            _ => {}
+        }
+    }
+
+    /// Whether a response that lasts pauses, and all of it is written.
+    pub(super) fn is_still(&self) -> bool {
+        self.at() == STILL
+    }
+
+    /// Asks for the response back from whoever drops it next, if the connection is still.
+    pub(super) fn lend(&self) {
+        if self.is_still() {
+            self.set(LENT);
+        }
+    }
+
+    /// Whether a response that is dropped now is to be given back.
+    pub(super) fn is_lent(&self) -> bool {
+        self.at() == LENT
+    }
+
+    /// Gives it back, and what it holds.
+    pub(super) fn give_back(&self, response: Leaving) {
+        *self.lent() = Some(Box::new(response));
+    }
+
+    /// The response that was given back.
+    pub(super) fn take_back(&self) -> Option<Box<Leaving>> {
+        self.lent().take()
+    }
+
+    /// Nothing that holds the lock can panic half-way.
+    fn lent(&self) -> MutexGuard<'_, Option<Box<Leaving>>> {
+        self.0.lent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the connection is waited for with a limit on what it sends.
+    fn is_limited(phase: u8) -> bool {
+        matches!(phase, HEAD | IDLE | QUIET)
+    }
+
     fn at(&self) -> u8 {
         self.0.phase.load(Ordering::Relaxed)
     }
@@ -127,6 +195,11 @@ impl Phase {
 }
 
 impl Running {
+    /// Of its connection.
+    pub(super) fn phase(&self) -> &Phase {
+        &self.0
+    }
+
     /// The exchange's request has a body.
     pub(super) fn unread(&self) -> Unread {
         self.0.0.unread.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +209,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.set(IDLE);
+        self.0.set(ENDED);
     }
 }
 
@@ -182,14 +255,16 @@ impl Patient {
     ///
     /// Safe to drop; nothing is lost.
     pub(super) async fn wake(&mut self) -> io::Result<bool> {
-        poll_fn(|cx| {
-            let mut block = [const { MaybeUninit::uninit() }; AHEAD_LEN];
-            let mut buf = ReadBuf::uninit(&mut block);
-            ready!(Pin::new(&mut *self).poll_read(cx, &mut buf))?;
-            self.ahead = kept(buf.filled());
-            Poll::Ready(Ok(!self.ahead.is_empty()))
-        })
-        .await
+        self.ahead = poll_fn(|cx| self.poll_begun(cx)).await?;
+        Ok(!self.ahead.is_empty())
+    }
+
+    /// What the client begins a request with; nothing at the end of the stream.
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut block = [const { MaybeUninit::uninit() }; AHEAD_LEN];
+        let mut buf = ReadBuf::uninit(&mut block);
+        ready!(Pin::new(self).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(kept(buf.filled())))
     }
 
     fn wait(&mut self, phase: u8) {
@@ -209,7 +284,7 @@ impl Patient {
         if phase != self.waits_for {
             self.wait(phase);
         }
-        if phase == BUSY {
+        if !Phase::is_limited(phase) {
             return Poll::Pending;
         }
         ready!(self.deadline.as_mut().poll(cx));
@@ -293,6 +368,7 @@ impl AsyncRead for Patient {
             }
             return Poll::Ready(Ok(()));
         }
+        this.phase.has_ended();
         let filled = buf.filled().len();
         this.stream.set_limit(READ_LEN as u64 - 1);
         let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) else {
@@ -344,6 +420,10 @@ impl AsyncWrite for Patient {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(this.stream.get_mut()).poll_flush(cx);
+        if flushed.is_ready() && this.phase.at() == PAUSED {
+            // hyper flushes when it has written all.
+            this.phase.set(STILL);
+        }
         this.limited(cx, flushed)
     }
 
