@@ -2,13 +2,14 @@
 //! connection, with a child of its own, a connection of its own to a server's socket, or a server over HTTP.
 //!
 //! What a session does is the same as on stdin and stdout ([`super::stdio`], [`super::socket`], [`super::dial`]);
-//! here is who comes in, how many at a time, and how all of them end. No session knows of another.
+//! here is who comes in, how many at a time, and how all of them end. Who does not come in is in `lines/door.rs`. No
+//! session knows of another.
+
+mod door;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::future::poll_fn;
 use shadowcat_codecs::Limits;
-use std::task::Poll;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -17,25 +18,23 @@ use super::{
     SESSION_LEN, dial, log_end, not_admitted,
     nursery::{Born, Carer, Nursery},
     parting,
-    pipe::{Event, Pipe},
     signals::Drain,
     socket, stdio,
     waits::{SlowConsumer, Waits},
 };
 use crate::{
     budget::Allowance,
-    clock,
     resources::Resources,
-    session::{Reason, Session, StreamKey, Timeout},
+    session::{Reason, Timeout},
     supervise::{Command, keeper::Keeper, ladder::Times},
     telemetry::{ServerLines, metrics::labels::TimeoutOf},
     transport::{
         connection::{Connection, Target},
         http::Client,
         listen::Listening,
-        memory,
     },
 };
+use door::{says_json, turn_away};
 
 /// Clients over sockets, in front of one kind of server.
 #[derive(Debug)]
@@ -324,64 +323,6 @@ impl Parts {
         log_end(&cause, orphans, counts, blocked);
         Ok(None)
     }
-}
-
-/// Whether a connection over TCP begins as a message does. Every page of every web site can make a browser send an
-/// HTTP request to a port of this machine, directly or by DNS rebinding, with a body of lines that are JSON-RPC;
-/// and there is no `Host` or `Origin` here to tell them by (Rules S1, S2). The lines before that body would be
-/// kept back as noise, and the body would be obeyed. So the first byte decides: a message is an object or an
-/// array, what precedes it is white space or a byte order mark, and a request line begins with none of these; nor
-/// does TLS.
-async fn says_json(connection: &Connection, peer: SocketAddr) -> bool {
-    match connection.peek_over_tcp().await {
-        Ok(Some(b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xEF)) => true,
-        Ok(Some(first)) => {
-            let what = match first {
-                b'A'..=b'Z' | b'a'..=b'z' => "an HTTP request, it seems",
-                0x16 => "a TLS handshake, it seems",
-                _ => "no JSON",
-            };
-            tracing::warn!(%peer, what, "refused: here are spoken lines of JSON-RPC, and nothing else");
-            false
-        }
-        Ok(None) => false,
-        Err(error) => {
-            tracing::debug!(%peer, %error, "the connection ended before it began");
-            false
-        }
-    }
-}
-
-/// There is nobody to serve this client: answers its first requests with the reason, and hangs up. One that asks
-/// nothing is not waited for.
-async fn turn_away(connection: Connection, options: LinesOptions, reason: Reason) {
-    let Ok(downstream) = connection.halves() else { return };
-    // A server that has left already.
-    let (nobody, _) = memory::pair(1);
-    let session = Session::new(options.max_pending);
-    let mut pipe = Pipe::new(downstream, (nobody.reader, nobody.writer), options.limits, session);
-    let mut answered = 0;
-    let mut has_ended = false;
-    let answering = poll_fn(|cx| {
-        loop {
-            answered += pipe.answer_orphans(StreamKey::UPSTREAM, &reason);
-            match pipe.poll_event(cx, || clock::now().into_std()) {
-                Poll::Ready(Event::Gone(StreamKey::DOWNSTREAM)) => return Poll::Ready(()),
-                Poll::Ready(Event::Ended(StreamKey::DOWNSTREAM)) => has_ended = true,
-                Poll::Ready(_) => {}
-                Poll::Pending if pipe.session().pending_at(StreamKey::UPSTREAM) > 0 => {}
-                Poll::Pending if (answered > 0 || has_ended) && pipe.is_flushed(StreamKey::DOWNSTREAM) => {
-                    return Poll::Ready(());
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    });
-    if timeout(LINGER, answering).await.is_err() {
-        tracing::debug!("a client that was turned away has asked nothing");
-    }
-    drop(pipe);
-    connection.linger(LINGER).await;
 }
 
 /// A connection's end is its own affair; a panic in it is ours.
