@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     client::Request,
-    legacy::{INITIALIZED, initialize},
+    legacy::{Client, INITIALIZED, initialize},
     mux::run,
     stage::{MAX_FRAME_LEN, Stage},
     support::Session,
@@ -87,12 +87,14 @@ const CLIENTS: &[ClientRow] = &[
 ];
 
 /// What a child writes before it answers a call rightly, and what its client gets. A client that has the child for
-/// itself also gets answers that nobody waits for; whoever shares one gets none that are not his.
+/// itself over a stream also gets answers that nobody waits for; whoever shares one, or has one over HTTP, where each answer
+/// has its exchange, gets none that are not his. In a session, an error is an answer, not a status.
 struct ChildRow {
     name: &'static str,
     lines: fn() -> Vec<u8>,
     pipe: &'static str,
     mux: &'static str,
+    owner: &'static str,
 }
 
 const CHILDREN: &[ChildRow] = &[
@@ -101,68 +103,91 @@ const CHILDREN: &[ChildRow] = &[
         lines: || line(&[b'x'; FLOOD_LEN]),
         pipe: "c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
     ChildRow {
         name: "16 MB of line ends",
         lines: || b"\n\r\n".repeat(FLOOD_LEN / 3),
         pipe: "c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
     ChildRow {
         name: "16 MB of a log where messages should be",
         lines: || line(b"[info] ready to serve, and glad to be of help").repeat(FLOOD_LEN / 46),
         pipe: "c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
-    ChildRow { name: "NULs", lines: || line(&[0; 100_000]), pipe: "c: result", mux: "200 c: result" },
+    ChildRow {
+        name: "NULs",
+        lines: || line(&[0; 100_000]),
+        pipe: "c: result",
+        mux: "200 c: result",
+        owner: "200 c: result",
+    },
     ChildRow {
         name: "no UTF-8",
         lines: || line(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\xfe\"}"),
         pipe: "c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
-    ChildRow { name: "100 000 brackets", lines: || line(&[b'['; 100_000]), pipe: "c: result", mux: "200 c: result" },
+    ChildRow {
+        name: "100 000 brackets",
+        lines: || line(&[b'['; 100_000]),
+        pipe: "c: result",
+        mux: "200 c: result",
+        owner: "200 c: result",
+    },
     ChildRow {
         name: "an answer of 16 MB",
         lines: || line(answer(&format!("\"{}\"", x(FLOOD_LEN))).as_bytes()),
         pipe: "c: -32603 message_too_large, c: result",
         mux: "502 c: -32603 message_too_large",
+        owner: "200 c: -32603 message_too_large",
     },
     ChildRow {
         name: "an answer 100 000 deep",
         lines: || line(answer(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))).as_bytes()),
         pipe: "c: -32603 refused, c: result",
         mux: "502 c: -32603 refused",
+        owner: "200 c: -32603 refused",
     },
     ChildRow {
         name: "an answer with two ids",
         lines: || line(answer("1").replace("\"id\"", "\"id\":\"other\",\"id\"").as_bytes()),
         pipe: "c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
     ChildRow {
         name: "the answer of somebody else",
         lines: || line(answer("1").replace("$ID", "987654321987").as_bytes()),
         pipe: "98765432: result, c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
     ChildRow {
         name: "an answer twice",
         lines: || line(answer("1").as_bytes()).repeat(2),
         pipe: "c: result, c: result, c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
     ChildRow {
         name: "an id of half a megabyte",
         lines: || line(answer("1").replace("$ID", &format!("\"{}\"", x(MAX_FRAME_LEN / 2))).as_bytes()),
         pipe: "c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
     ChildRow {
-        name: "100 000 messages in one write",
-        lines: || line(br#"{"jsonrpc":"2.0","method":"notifications/x"}"#).repeat(100_000),
-        pipe: "100000 notes, c: result",
+        name: "20 000 messages in one write",
+        lines: || line(br#"{"jsonrpc":"2.0","method":"notifications/x"}"#).repeat(20_000),
+        pipe: "20000 notes, c: result",
         mux: "200 c: result",
+        owner: "200 20000 notes, c: result",
     },
     ChildRow {
         name: "progress of what nobody began",
@@ -172,12 +197,14 @@ const CHILDREN: &[ChildRow] = &[
         },
         pipe: "10000 notes, c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
     ChildRow {
         name: "a batch of 100 000",
         lines: || line(format!("[{}1]", "1,".repeat(100_000)).as_bytes()),
         pipe: "c: result",
         mux: "200 c: result",
+        owner: "200 c: result",
     },
 ];
 
@@ -226,6 +253,32 @@ pub(crate) fn children_against_mux(stage: &mut Stage, address: SocketAddr) {
             format!("{status} {}", found.join(", "))
         });
     }
+}
+
+/// Runs it with a client over HTTP whose session has the child for itself. Each row has an id of its own: a child may answer
+/// what was answered, and that is for whoever used the id last.
+pub(crate) fn children_against_owner(stage: &mut Stage, address: SocketAddr) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.join("said");
+    let client = Client::begin(address, "2025-11-25");
+    for (at, row) in CHILDREN.iter().enumerate() {
+        let id = format!("c{at}");
+        stage.row(&format!("own: {}", row.name), row.owner, |_| {
+            fs::write(&path, (row.lines)()).unwrap();
+            let call = run(&format!("\"{id}\""), &format!(r#"{{"file":"{}"}}"#, path.display()));
+            let response = client.post(call.legacy_body()).send(address);
+            let status = response.status;
+            let messages = if response.is_events() { response.rest() } else { vec![response.text()] };
+            let (notes, answers): (Vec<_>, Vec<_>) = messages.iter().partition(|text| text.contains("\"method\""));
+            let mut found: Vec<String> = Vec::new();
+            if !notes.is_empty() {
+                found.push(format!("{} notes", notes.len()));
+            }
+            found.extend(answers.iter().map(|message| said(message).replace(&id, "c")));
+            format!("{status} {}", found.join(", "))
+        });
+    }
+    assert_eq!(client.request("DELETE").send(address).status, 204);
 }
 
 /// Runs it with a client over HTTP+SSE of 2024-11-05.
