@@ -126,9 +126,9 @@ impl Kind {
             Self::Nginx => "nginx".into(),
             Self::Haproxy => "haproxy".into(),
             Self::Shadowcat => std::env::var_os("SHADOWCAT")
-                .map_or_else(|| machine::target_of(&machine::tree()).join("release/shadowcat"), PathBuf::from),
+                .map_or_else(|| machine::target_of(&machine::tree()).join("dist/shadowcat"), PathBuf::from),
             Self::SdkRelay => {
-                machine::target_of(Path::new(env!("CARGO_MANIFEST_DIR"))).join("release/shadowcat-sdk-relay")
+                machine::target_of(Path::new(env!("CARGO_MANIFEST_DIR"))).join("dist/shadowcat-sdk-relay")
             }
             Self::Supergateway => node("supergateway"),
             Self::McpProxyNode => node("mcp-proxy"),

@@ -48,11 +48,11 @@ fn build(options: &Options) -> io::Result<()> {
         return Ok(());
     }
     if options.wants(Kind::Shadowcat) && std::env::var_os("SHADOWCAT").is_none() {
-        machine::build(&machine::tree(), &["--release", "--locked", "--bin", "shadowcat"])?;
+        machine::build(&machine::tree(), &["--profile", "dist", "--locked", "--bin", "shadowcat"])?;
     }
     if options.wants(Kind::SdkRelay) {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        machine::build(folder, &["--release", "--locked", "-p", "shadowcat-sdk-relay"])?;
+        machine::build(folder, &["--profile", "dist", "--locked", "-p", "shadowcat-sdk-relay"])?;
     }
     Ok(())
 }
@@ -63,7 +63,7 @@ fn about(options: &Options) -> String {
         (Some(_), _) => "another build, by $SHADOWCAT".to_owned(),
         (None, false) => "as it was built last, which may be another commit".to_owned(),
         (None, true) => {
-            format!("built with --release by {}", machine::first_line("rustc", &["--version"]).unwrap_or_default())
+            format!("built with --profile dist by {}", machine::first_line("rustc", &["--version"]).unwrap_or_default())
         }
     };
     // What the program itself says: with a build of another time, that is the commit that was measured.
