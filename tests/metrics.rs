@@ -17,7 +17,14 @@ mod support;
 #[path = "support/temp.rs"]
 mod temp;
 
-use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, thread};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    thread,
+};
 
 use client::Request;
 use exposition::Scrape;
@@ -26,7 +33,7 @@ use rustix::process::Signal;
 use shadowcat::telemetry::metrics::labels::{
     Blame, CopyReason, ErrorReason, Label, Link, MessageKind, PoolKind, SessionEnd, Side, TimeoutOf, To,
 };
-use support::{Launch, Session};
+use support::{Launch, Session, eventually};
 
 const PING: &str = r#"{"jsonrpc":"2.0","method":"ping"}"#;
 
@@ -229,6 +236,28 @@ fn counters_are_for_those_who_may_ask() {
     let address = shown_at(&mut session);
     assert_eq!(Request::new("GET").at("/mcp").send(address).status, 404);
     assert_eq!(Request::new("GET").at("/metrics").with("Origin", "https://evil.example").send(address).status, 403);
+}
+
+#[test]
+fn listener_of_the_counters_is_charged_to_the_memory_budget() {
+    const CONNECTIONS: u16 = 4;
+    let mut session = Session::of_server(&["--metrics", "0"], &["cat"]);
+    let address = shown_at(&mut session);
+    // Once through, so that the session holds all that it does.
+    session.send(format!("{PING}\n"));
+    assert_eq!(session.stdout.line(), PING);
+    let held = || Scrape::of(address, "/metrics").get("shadowcat_buffer_bytes");
+    let before = held();
+    let unfinished: Vec<TcpStream> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut connection = TcpStream::connect(address).unwrap();
+            connection.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+            connection
+        })
+        .collect();
+    eventually("each is charged", || held() >= before + f64::from(CONNECTIONS) * 8192.0);
+    drop(unfinished);
+    eventually("all of it is given back", || held() <= before);
 }
 
 #[test]
