@@ -75,7 +75,15 @@ fn a_new_session_before_children_is_refused() {
     let begin = Request::post(initialize("2025-11-25"));
     // Each takes room for a connection and an exchange. Those that find none are not even accepted.
     let wait = run("1", r#"{"wait":"never"}"#).modern();
-    let waiting: Vec<Pending> = (0..300).map(|_| wait.begin(mux.address)).collect();
+    let (head, body) = wait.parts(mux.address);
+    let waiting: Vec<TcpStream> = (0..300)
+        .map_while(|_| {
+            // Once those that wait to be accepted are too many, the system lets nobody wait any more.
+            let mut socket = TcpStream::connect_timeout(&mux.address, Duration::from_millis(500)).ok()?;
+            let _refused = socket.write_all(&[head.as_bytes(), body].concat());
+            Some(socket)
+        })
+        .collect();
     let mut refused = None;
     eventually("there is no room for a session", || {
         let mut response = ask_on(&kept, &begin, mux.address);

@@ -277,7 +277,7 @@ impl fmt::Display for Reason {
                 write_last(f, stderr)
             }
             Self::RestartFailed { what } => write!(f, "the server crashed and was started again, but {what}"),
-            Self::ServerUnreachable { what, url } => write!(f, "the server at {url} could not be reached: {what}"),
+            Self::ServerUnreachable { what, url } => write!(f, "no answer from the server at {url}: {what}"),
             Self::SessionNotFound => f.write_str("there is no such session, or it has ended: start with initialize"),
             Self::SessionRequired => f.write_str("the request names no session: Mcp-Session-Id is missing"),
             Self::StreamEnded => f.write_str("the server's stream ended before it answered"),
