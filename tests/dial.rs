@@ -3,6 +3,8 @@
 #![cfg(unix)]
 #![cfg(test)]
 
+#[path = "support/dialed.rs"]
+mod dialed;
 #[expect(dead_code, reason = "shared: no test file needs all of it")]
 #[path = "support/session.rs"]
 mod support;
@@ -10,81 +12,12 @@ mod support;
 #[path = "support/upstream.rs"]
 mod upstream;
 
+use dialed::{
+    INITIALIZE, INITIALIZE_RESULT, INITIALIZED, SESSION, assert_reason, call, end, error, modern, opened, result, start,
+};
 use rustix::process::Signal;
-use support::{Launch, Session};
+use support::Session;
 use upstream::{Events, Upstream};
-
-const INITIALIZE: &str =
-    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#;
-const INITIALIZE_RESULT: &str = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}"#;
-const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-const SESSION: &str = "content-type: application/json\r\nMCP-Session-Id: one\r\n";
-const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
-
-fn call(id: impl std::fmt::Display) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#)
-}
-
-fn modern(id: impl std::fmt::Display, method: &str, params: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}{META}}}}}"#)
-}
-
-fn result(id: impl std::fmt::Display) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)
-}
-
-fn start(options: &[&str]) -> (Upstream, Session) {
-    let upstream = Upstream::start();
-    let session = Launch::new([&["proxy"], options, &[&upstream.url]].concat()).start();
-    (upstream, session)
-}
-
-/// A session behind its handshake, of a server with or without a listening stream.
-fn opened(options: &[&str]) -> (Upstream, Session) {
-    let (upstream, session, listening) = listening(options);
-    listening.0.status(405);
-    (upstream, session)
-}
-
-struct Listening(upstream::Asked);
-
-fn listening(options: &[&str]) -> (Upstream, Session, Listening) {
-    let (upstream, mut session) = start(options);
-    session.send(format!("{INITIALIZE}\n"));
-    upstream.post().answer(200, SESSION, INITIALIZE_RESULT);
-    assert_eq!(session.stdout.line(), INITIALIZE_RESULT);
-    session.send(format!("{INITIALIZED}\n"));
-    upstream.post().accept();
-    let get = upstream.get();
-    assert_eq!(get.header("accept"), Some("text/event-stream"));
-    assert_eq!(get.header("mcp-session-id"), Some("one"));
-    (upstream, session, Listening(get))
-}
-
-/// Ends a session in order.
-#[track_caller]
-fn end(upstream: &Upstream, mut session: Session) {
-    session.stdin = None;
-    let delete = upstream.delete();
-    assert_eq!(delete.header("mcp-session-id"), Some("one"));
-    delete.status(405);
-    let ended = session.wait();
-    assert_eq!((ended.code, &*ended.stdout), (Some(0), ""), "{}", ended.stderr);
-    upstream.assert_idle();
-}
-
-fn error(line: &str) -> serde_json::Value {
-    let message: serde_json::Value = serde_json::from_str(line).unwrap();
-    assert!(message["error"].is_object(), "{line}");
-    message
-}
-
-/// Asserts the error we give in place of an answer, by its reason.
-#[track_caller]
-fn assert_reason(line: &str, id: i32, reason: &str) {
-    let message = error(line);
-    assert_eq!((&message["id"], &message["error"]["data"]["reason"]), (&id.into(), &reason.into()), "{line}");
-}
 
 // --- legacy --------------------------------------------------------------------------------------------------
 
@@ -227,135 +160,6 @@ fn cancellation_is_posted_and_the_answer_not_waited_for() {
     posted.accept();
     end(&upstream, session);
     drop(asked);
-}
-
-#[test]
-fn listening_goes_on_behind_the_last_event() {
-    let (upstream, mut session, Listening(get)) = listening(&[]);
-    let mut events = get.events();
-    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-    events.raw(format!("id: e7\nretry: 10\ndata: {changed}\n\n"));
-    assert_eq!(session.stdout.line(), changed);
-    events.end();
-    let get = upstream.get();
-    assert_eq!(get.header("last-event-id"), Some("e7"));
-    let mut events = get.events();
-    events.message(changed);
-    assert_eq!(session.stdout.line(), changed);
-    events.cut();
-    let get = upstream.get();
-    assert_eq!(get.header("last-event-id"), Some("e7"));
-    get.status(405);
-    end(&upstream, session);
-}
-
-#[test]
-fn an_answer_that_was_cut_is_resumed_and_not_posted_again() {
-    let (upstream, mut session) = opened(&[]);
-    session.send(call(1) + "\n");
-    let mut events = upstream.post().events();
-    events.raw("id: a-1\nretry: 10\ndata: \n\n");
-    events.end();
-    for _ in 0..3 {
-        let get = upstream.get();
-        assert_eq!(get.header("last-event-id"), Some("a-1"));
-        get.events().end();
-    }
-    let get = upstream.get();
-    assert_eq!(get.header("last-event-id"), Some("a-1"));
-    let mut events = get.events();
-    events.message(&result(1));
-    assert_eq!(session.stdout.line(), result(1));
-    events.end();
-    end(&upstream, session);
-}
-
-#[test]
-fn an_answer_that_was_cut_without_an_id_is_lost() {
-    let (upstream, mut session) = opened(&[]);
-    for id in [1, 2] {
-        session.send(call(id) + "\n");
-        let mut events = upstream.post().events();
-        events.raw("data: {\"jsonrpc\"");
-        if id == 1 {
-            events.end();
-        } else {
-            events.cut();
-        }
-        assert_reason(&session.stdout.line(), id, "stream_ended");
-    }
-    end(&upstream, session);
-}
-
-#[test]
-fn a_lost_session_is_opened_anew_and_what_was_refused_goes_once_more() {
-    let (upstream, mut session) = opened(&[]);
-    session.send(call(1) + "\n");
-    upstream.post().answer(
-        404,
-        "content-type: application/json\r\n",
-        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"x"}}"#,
-    );
-    let asked = upstream.post();
-    assert_eq!((asked.text(), asked.header("mcp-session-id")), (INITIALIZE, None));
-    session.send(call(2) + "\n");
-    upstream.assert_idle();
-    asked.answer(200, &SESSION.replace("one", "two"), INITIALIZE_RESULT);
-    let asked = upstream.post();
-    assert_eq!((asked.text(), asked.header("mcp-session-id")), (INITIALIZED, Some("two")));
-    asked.accept();
-    let mut asked: Vec<_> = (0..3).map(|_| upstream.next()).collect();
-    asked.sort_by_key(|asked| asked.body.clone());
-    assert!(asked.iter().all(|asked| asked.header("mcp-session-id") == Some("two")));
-    assert_eq!(asked[0].method, "GET");
-    assert_eq!((asked[1].text(), asked[2].text()), (&*call(1), &*call(2)));
-    // Once, and not again.
-    asked.remove(1).status(404);
-    assert_reason(&session.stdout.line(), 1, "session_not_found");
-    asked.remove(1).json(result(2));
-    assert_eq!(session.stdout.line(), result(2));
-    asked.remove(0).status(405);
-    session.stdin = None;
-    let delete = upstream.delete();
-    assert_eq!(delete.header("mcp-session-id"), Some("two"));
-    delete.status(200);
-    assert_eq!(session.wait().code, Some(0));
-}
-
-#[test]
-fn where_no_new_session_comes_about_requests_get_errors() {
-    let (upstream, mut session) = opened(&[]);
-    session.send(call(1) + "\n");
-    upstream.post().status(404);
-    let asked = upstream.post();
-    assert_eq!(asked.text(), INITIALIZE);
-    asked.status(503);
-    assert_reason(&session.stdout.line(), 1, "session_not_found");
-    end(&upstream, session);
-}
-
-#[test]
-fn a_listening_stream_that_was_there_and_is_gone_says_that_the_session_is() {
-    let (upstream, mut session, Listening(get)) = listening(&[]);
-    let mut events = get.events();
-    events.raw("retry: 1\nid: 1\ndata:\n\n");
-    events.end();
-    upstream.get().status(404);
-    let asked = upstream.post();
-    assert_eq!(asked.text(), INITIALIZE);
-    let mut events = asked.events();
-    events.message(INITIALIZE_RESULT);
-    upstream.post().accept();
-    let get = upstream.get();
-    // This one gave no session id; and another session has other events.
-    assert_eq!((get.header("mcp-session-id"), get.header("last-event-id")), (None, None));
-    get.status(405);
-    session.send(call(1) + "\n");
-    upstream.post().json(result(1));
-    assert_eq!(session.stdout.line(), result(1));
-    drop(events);
-    assert_eq!(session.end().stdout, "");
-    upstream.assert_idle();
 }
 
 #[test]

@@ -8,9 +8,10 @@
 //!   client ◄── Outbox ◄── deliver ◄──────────── reading (bodies, event streams) ◄─────┘
 //! ```
 //!
-//! Order: a handshake is completed before anything else is posted; requests run side by side; a notification
-//! or a response is posted when every request before it has left, and is taken (202) before the next POST. A body is read only when everything before it has
-//! been written to the client; stdin is read only when everything before it was posted.
+//! Order: a handshake is completed, and the listening stream has begun or was refused (for half a second at most), before
+//! anything else is posted; requests run side by side; a notification or a response is posted when every request before it
+//! has left, and is taken (202) before the next POST. A body is read only when everything before it has been written to the
+//! client; stdin is read only when everything before it was posted.
 //!
 //! Nothing is posted twice, but for a closed list: what was refused with 404 because its session is gone goes
 //! once to the next session, a redirect within the origin that keeps the method is followed, and `initialize`
@@ -146,6 +147,9 @@ enum Gate {
     Handshake(crate::session::RequestId),
     /// A notification or a response: until its answer's headers are there.
     Taken(Key),
+    /// A session has begun to listen: until the headers of the stream are there, but no longer than `until`. What the
+    /// server asks on account of the next message may come by that stream alone, and servers do not keep it.
+    Listening { key: Key, until: Instant },
     /// The remembered handshake is being replayed.
     Reopening,
     /// A server of HTTP+SSE has yet to say where to post.

@@ -6,6 +6,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use super::support::DEADLINE;
@@ -70,6 +71,11 @@ impl Upstream {
         let asked = self.next();
         assert_eq!(asked.method, "DELETE", "{}", String::from_utf8_lossy(&asked.body));
         asked
+    }
+
+    /// The next request, if there is one within `limit`.
+    pub(crate) fn next_within(&self, limit: Duration) -> Option<Asked> {
+        self.asked.recv_timeout(limit).ok()
     }
 
     /// Nothing was asked that the test has not taken. For when the proxy has ended, or is known to wait.

@@ -154,7 +154,7 @@ impl Dial {
             self.read_whole(key, body, MAX_IGNORED_LEN);
         }
         if is_initialized && matches!(self.mode, Mode::Streamable) {
-            self.listen(None);
+            self.begin_to_listen(super::now());
         }
     }
 

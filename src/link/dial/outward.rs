@@ -121,7 +121,7 @@ impl Dial {
     /// Posts what may be posted now.
     pub(super) fn dispatch(&mut self, now: Instant) -> bool {
         let mut moved = false;
-        while matches!(self.phase, Phase::Running | Phase::Draining) && !self.is_gated() {
+        while matches!(self.phase, Phase::Running | Phase::Draining) && !self.is_gated(now) {
             let Some(next) = self.take_next() else { break };
             moved = true;
             self.post(next, now);
@@ -192,17 +192,22 @@ impl Dial {
         are_leaving && self.cancelled(outgoing).is_none_or(|(_, era)| era == Era::Legacy)
     }
 
-    fn is_gated(&mut self) -> bool {
+    fn is_gated(&mut self, now: Instant) -> bool {
         let is_closed = match &self.gate {
             None => false,
             Some(Gate::Handshake(id)) => self.session.is_pending(StreamKey::UPSTREAM, id),
-            Some(Gate::Taken(key)) => self.posted.get(key).is_some_and(|posted| posted.status.is_none()),
+            Some(Gate::Taken(key)) => self.has_no_head(*key),
+            Some(Gate::Listening { key, until }) => now < *until && self.has_no_head(*key),
             Some(Gate::Reopening | Gate::Endpoint) => true,
         };
         if !is_closed {
             self.gate = None;
         }
         is_closed
+    }
+
+    fn has_no_head(&self, key: Key) -> bool {
+        self.posted.get(&key).is_some_and(|posted| posted.status.is_none())
     }
 
     fn post(&mut self, mut outgoing: Outgoing, now: Instant) {

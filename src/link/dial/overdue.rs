@@ -16,9 +16,10 @@ use crate::{
 impl Dial {
     /// Ready when something was overdue, and was dealt with.
     pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = self.session.due().into_iter().chain(self.client_due()).min();
+        let due = self.session.due().into_iter().chain(self.client_due()).chain(self.listening_due()).min();
         ready!(self.alarm.poll(cx, due));
         let now = super::now();
+        self.open_overdue_gate(now);
         while let Some(expired) = self.session.poll_expired(now) {
             self.expire(expired);
         }

@@ -1,12 +1,12 @@
 //! Streams that are asked for with GET: what the server says unasked, and what is left of an answer whose
 //! stream was cut (rules G1 to G7). Only in the legacy era.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, header, response::Parts};
 
 use super::{
-    Dial, Phase,
+    Dial, Gate, Phase,
     answer::End,
     heads::{Media, encoded, media},
     outward::request,
@@ -34,10 +34,33 @@ impl Listening {
 }
 
 impl Dial {
-    /// Asks for the stream of what the server says unasked.
-    pub(super) fn listen(&mut self, delay: Option<Duration>) {
+    /// Asks for the stream of what the server says unasked, and posts nothing before it is there.
+    pub(super) fn begin_to_listen(&mut self, now: Instant) {
+        let key = self.listen(None);
+        if !matches!(self.gate, Some(Gate::Reopening)) {
+            self.gate = Some(Gate::Listening { key, until: now + LISTENING_PATIENCE });
+        }
+    }
+
+    /// When the listening stream is waited for no longer, if it is.
+    pub(super) fn listening_due(&self) -> Option<Instant> {
+        match self.gate {
+            Some(Gate::Listening { until, .. }) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Waits for the listening stream no longer, if it is time.
+    pub(super) fn open_overdue_gate(&mut self, now: Instant) {
+        if self.listening_due().is_some_and(|due| due <= now) {
+            tracing::debug!(after = ?LISTENING_PATIENCE, "the server does not answer that it lets us listen; going on");
+            self.gate = None;
+        }
+    }
+
+    fn listen(&mut self, delay: Option<Duration>) -> Key {
         let request = self.stream_request(self.listening.last_id.as_deref());
-        self.launch(Purpose::Listening, request, delay, self.options.waits.sse_connect);
+        self.launch(Purpose::Listening, request, delay, self.options.waits.sse_connect)
     }
 
     /// Asks anew, in a new session.
@@ -52,7 +75,7 @@ impl Dial {
             self.remove(key);
         }
         self.listening = Listening::default();
-        self.listen(None);
+        self.begin_to_listen(super::now());
     }
 
     fn stream_request(&self, last_id: Option<&[u8]>) -> http::Request<Body> {
@@ -145,5 +168,8 @@ impl Dial {
     }
 }
 
+/// How long a session waits for its listening stream before it goes on. Some servers send the headers of that stream with
+/// the first event only.
+const LISTENING_PATIENCE: Duration = Duration::from_millis(500);
 /// How often a cut stream is asked for in a row without getting one.
 const MAX_RESUMES: u32 = 5;
