@@ -10,6 +10,7 @@ mod http1;
 mod http2;
 mod lasting;
 mod patience;
+mod phase;
 mod refusal;
 mod request_body;
 mod stream;

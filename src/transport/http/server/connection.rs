@@ -12,7 +12,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     super::{Request, Response, tls},
     Config, Peer, http1, http2,
-    patience::{AHEAD_LEN, Patient, Phase, READ_LEN},
+    patience::{AHEAD_LEN, Patient, READ_LEN},
+    phase::Phase,
     refusal::Refusal,
     stream::Stream,
 };

@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use super::{
     super::{Body, BodyError, Request, Response, cors},
     Config, Peer, lasting,
-    patience::{FREE_HEAD_LEN, Phase, Running},
+    patience::FREE_HEAD_LEN,
+    phase::{Phase, Running},
     refusal::Refusal,
     request_body::RequestBody,
 };

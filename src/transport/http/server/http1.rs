@@ -30,7 +30,8 @@ use super::{
     connection::{MAX_BUFFER_LEN, MAX_HEADER_LEN, Served, Setting},
     exchange::answer,
     lasting,
-    patience::{Patient, Phase},
+    patience::Patient,
+    phase::Phase,
 };
 
 /// Serves one connection to its end.

@@ -34,7 +34,8 @@ use super::{
     Peer,
     connection::{COURTESY, Served, Setting},
     exchange::{Leaving, answer},
-    patience::{Patient, Phase},
+    patience::Patient,
+    phase::Phase,
 };
 use crate::{
     clock,

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     super::{Body, BodyError},
-    patience::Unread,
+    phase::Unread,
 };
 use crate::clock;
 
