@@ -10,6 +10,8 @@ pub mod http;
 pub mod listen;
 pub mod memory;
 #[cfg(unix)]
+pub mod pipe;
+#[cfg(unix)]
 pub mod socket;
 pub mod stdio;
 
@@ -24,10 +26,10 @@ use std::{
 use bytes::BytesMut;
 use tokio::io::{AsyncWrite, DuplexStream};
 #[cfg(unix)]
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::unix::pipe::Receiver,
-};
+use tokio::io::{Interest, unix::AsyncFd};
+
+#[cfg(unix)]
+pub use self::pipe::{PipeReader, PipeWriter};
 
 /// The reading end of a byte stream. A closed set, so an enum.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ use tokio::{
 pub enum Reader {
     /// A pipe of our own, or one we reopened.
     #[cfg(unix)]
-    Pipe(Receiver),
+    Pipe(PipeReader),
     /// A socket we share with others, whose flags are left alone.
     #[cfg(unix)]
     Socket(socket::SharedSocket),
@@ -64,16 +66,27 @@ pub enum Writer {
     Memory(DuplexStream),
 }
 
-/// The writing end of a pipe, watched for its reader's departure.
-///
-/// Not `tokio::net::unix::pipe::Sender`: asking that one whether the reader is gone, while the pipe has
-/// room, means to forget that it has room, after which a write would wait for news that never comes. Here a
-/// write is tried before readiness is asked for.
-#[cfg(unix)]
-#[derive(Debug)]
-pub struct PipeWriter(AsyncFd<OwnedFd>);
-
 impl Reader {
+    /// Takes over the reading end of a pipe.
+    ///
+    /// # Errors
+    ///
+    /// If it is no pipe, or the runtime cannot watch it. Puts the pipe into non-blocking mode.
+    #[cfg(unix)]
+    pub fn pipe(fd: OwnedFd) -> io::Result<Self> {
+        PipeReader::new(fd).map(Self::Pipe)
+    }
+
+    /// Lets a pipe be made larger once it was found full; changes nothing elsewhere. See [`pipe`].
+    #[must_use]
+    pub fn widening(self) -> Self {
+        match self {
+            #[cfg(unix)]
+            Self::Pipe(pipe) => Self::Pipe(pipe.widening()),
+            other => other,
+        }
+    }
+
     /// Reads what is there to the end of `buf`, at most its spare capacity; 0 is the end of the stream.
     ///
     /// # Errors
@@ -86,7 +99,7 @@ impl Reader {
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         let read = match self {
             #[cfg(unix)]
-            Self::Pipe(pipe) => tokio_util::io::poll_read_buf(Pin::new(pipe), cx, buf),
+            Self::Pipe(pipe) => pipe.poll_read(cx, buf),
             #[cfg(unix)]
             Self::Socket(socket) => socket.poll_read(cx, buf),
             #[cfg(unix)]
@@ -102,6 +115,16 @@ impl Reader {
 }
 
 impl Writer {
+    /// Lets a pipe be made larger once it was found full; changes nothing elsewhere. See [`pipe`].
+    #[must_use]
+    pub fn widening(self) -> Self {
+        match self {
+            #[cfg(unix)]
+            Self::Pipe(pipe) => Self::Pipe(pipe.widening()),
+            other => other,
+        }
+    }
+
     /// Writes as much of `slices`, in order, as there is room for.
     ///
     /// # Errors
@@ -143,27 +166,11 @@ impl Writer {
     pub fn poll_reader_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             #[cfg(unix)]
-            Self::Pipe(pipe) => poll_write_closed(&pipe.0, cx),
+            Self::Pipe(pipe) => pipe.poll_reader_gone(cx),
             #[cfg(unix)]
             Self::Socket(socket) => socket.poll_reader_gone(cx),
             Self::Stdout(_) | Self::Memory(_) => Poll::Pending,
         }
-    }
-}
-
-#[cfg(unix)]
-impl PipeWriter {
-    /// Takes over the writing end of a pipe, which must be in non-blocking mode.
-    ///
-    /// # Errors
-    ///
-    /// If the runtime cannot watch it.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        watch(fd, Interest::WRITABLE).map(Self)
-    }
-
-    fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        poll_io(&self.0, cx, |fd| rustix::io::writev(fd, slices))
     }
 }
 
@@ -205,16 +212,4 @@ fn poll_write_closed(fd: &AsyncFd<OwnedFd>, cx: &mut Context<'_>) -> Poll<()> {
         ready.clear_ready();
     }
     Poll::Pending
-}
-
-#[cfg(unix)]
-impl Reader {
-    /// Takes over the reading end of a pipe.
-    ///
-    /// # Errors
-    ///
-    /// If it is no pipe, or the runtime cannot watch it. Puts the pipe into non-blocking mode.
-    pub fn pipe(fd: OwnedFd) -> io::Result<Self> {
-        Receiver::from_owned_fd(fd).map(Self::Pipe)
-    }
 }

@@ -127,7 +127,7 @@ fn line_pair() -> (LineEnd, (Reader, Writer)) {
     let ((writer, own_reader), (own_writer, reader)) = (pipe(), pipe());
     let own_writer = own_writer.into_nonblocking_fd().and_then(PipeWriter::new).expect("it can be watched");
     let end = LineEnd { writer, reader, read: BytesMut::with_capacity(128 << 10) };
-    (end, (Reader::Pipe(own_reader), Writer::Pipe(own_writer)))
+    (end, (Reader::Pipe(own_reader.into()), Writer::Pipe(own_writer)))
 }
 
 async fn serve_lines(mut end: LineEnd, answer: Vec<u8>) {

@@ -92,6 +92,15 @@ pub struct Child {
     pub stderr: Reader,
 }
 
+impl Child {
+    /// Lets the pipes of its messages be made larger, once they are found full. For one child, not for hundreds: see
+    /// [`transport::pipe`](crate::transport::pipe).
+    #[must_use]
+    pub fn widening(self) -> Self {
+        Self { stdin: self.stdin.widening(), stdout: self.stdout.widening(), ..self }
+    }
+}
+
 /// The child's ends of its pipes, on their way to the keeper.
 struct ChildEnds {
     stdin: OwnedFd,

@@ -47,7 +47,7 @@ pub fn take() -> io::Result<(Reader, Writer)> {
     let (reader, input) = take_stdin()?;
     let (writer, output) = take_stdout()?;
     tracing::debug!(stdin = %input, stdout = %output, "took over our own stdio");
-    Ok((reader, writer))
+    Ok((reader.widening(), writer.widening()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the fallback this file is there to choose")]

@@ -37,11 +37,15 @@ fn long_streams_over_a_pipe() {
     proxy.begin();
     let mut stdin = proxy.session.stdin.take().unwrap();
     let written = line.clone();
-    let writing = thread::spawn(move || (0..count()).try_for_each(|_| stdin.write_all(written.as_bytes())).unwrap());
+    // Given back: the proxy ends when it is closed, and is still to be looked at.
+    let writing = thread::spawn(move || {
+        (0..count()).try_for_each(|_| stdin.write_all(written.as_bytes())).unwrap();
+        stdin
+    });
     for _ in 0..count() {
         assert!(proxy.session.stdout.take(line.len()) == line.as_bytes(), "another message");
     }
-    writing.join().unwrap();
+    proxy.session.stdin = Some(writing.join().unwrap());
     proxy.assert_peak("pipe: a long stream there and back", MOST);
     proxy.end();
 }

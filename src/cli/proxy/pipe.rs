@@ -64,7 +64,7 @@ async fn proxied(plan: Plan, log: &Log) -> Result<Outcome, Failure> {
     let mut keeper = command::keeper(plan.options.shutdown)?;
     let limit = plan.options.start_timeout;
     let child = match timeout(limit, keeper.spawn(&plan.command)).await {
-        Ok(child) => child.map_err(not_started)?,
+        Ok(child) => child.map_err(not_started)?.widening(),
         Err(_) => return Err(Failure::new(UPSTREAM, format!("child start took longer than {limit:?}"))),
     };
     tracing::info!(server = plan.name, pid = %child.id, "server started");
