@@ -182,3 +182,20 @@ fn a_listening_stream_that_was_there_and_is_gone_says_that_the_session_is() {
     assert_eq!(session.end().stdout, "");
     upstream.assert_idle();
 }
+
+#[test]
+fn a_client_that_is_initialized_again_and_again_listens_once() {
+    let (upstream, mut session, get) = listening(&[]);
+    let mut stream = get.0.events();
+    for id in 0..20 {
+        session.send(format!("{INITIALIZED}\n{}\n", call(id)));
+        let asked = upstream.post();
+        assert_eq!(asked.text(), INITIALIZED);
+        asked.accept();
+        upstream.post().json(result(id));
+        assert_eq!(session.stdout.line(), result(id));
+    }
+    stream.message(r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#);
+    assert_eq!(session.stdout.line(), r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#);
+    end(&upstream, session);
+}

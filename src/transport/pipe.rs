@@ -80,7 +80,7 @@ impl PipeWriter {
         Ok(Self { pipe: watch(fd, Interest::WRITABLE)?, may_widen: false })
     }
 
-    /// Lets the pipe be made larger, once a write of more than it can hold finds it full.
+    /// Lets the pipe be made larger, once a write fills it.
     #[must_use]
     pub fn widening(self) -> Self {
         Self { may_widen: true, ..self }
@@ -100,10 +100,12 @@ impl PipeWriter {
     }
 }
 
-/// Makes a pipe larger, where the system can and allows it. Nothing depends on it.
+/// Makes a pipe larger, unless somebody has, and where the system can and allows it. Nothing depends on it.
 fn widen(pipe: &impl AsFd) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, WIDE_PIPE_LEN) {
+    if rustix::pipe::fcntl_getpipe_size(pipe).is_ok_and(|size| size < WIDE_PIPE_LEN)
+        && let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, WIDE_PIPE_LEN)
+    {
         tracing::debug!(%error, "a pipe was found full, and may not be made larger");
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -120,13 +122,17 @@ const WIDE_PIPE_LEN: usize = 256 << 10;
 mod tests {
     use std::{future::poll_fn, io::Write as _};
 
-    use rustix::{io::ioctl_fionbio, pipe::fcntl_getpipe_size};
+    use rustix::{
+        io::ioctl_fionbio,
+        pipe::{fcntl_getpipe_size, fcntl_setpipe_size},
+    };
 
     use super::*;
 
-    /// How much a pipe holds, behind one read or write of `len` bytes.
-    async fn size_behind(len: usize, may_widen: bool, is_read: bool) -> io::Result<usize> {
+    /// How much a pipe of `size` holds, behind one read or write of `len` bytes.
+    async fn size_behind(size: usize, len: usize, may_widen: bool, is_read: bool) -> io::Result<usize> {
         let (read, mut write) = io::pipe()?;
+        fcntl_setpipe_size(&read, size)?;
         let bytes = vec![0; len];
         let (size, moved) = if is_read {
             write.write_all(&bytes)?;
@@ -149,9 +155,13 @@ mod tests {
     #[tokio::test]
     async fn pipe_is_made_larger_once_it_was_full_and_only_if_it_may_be() {
         for is_read in [true, false] {
-            assert_eq!(size_behind(PIPE_LEN, true, is_read).await.unwrap(), WIDE_PIPE_LEN);
-            assert_eq!(size_behind(PIPE_LEN - 1, true, is_read).await.unwrap(), PIPE_LEN);
-            assert_eq!(size_behind(PIPE_LEN, false, is_read).await.unwrap(), PIPE_LEN);
+            let sizes = [(PIPE_LEN, true, WIDE_PIPE_LEN), (PIPE_LEN - 1, true, PIPE_LEN), (PIPE_LEN, false, PIPE_LEN)];
+            for (len, may_widen, size) in sizes {
+                assert_eq!(size_behind(PIPE_LEN, len, may_widen, is_read).await.unwrap(), size);
+            }
+            // Somebody made it larger than we would.
+            let large = 2 * WIDE_PIPE_LEN;
+            assert_eq!(size_behind(large, PIPE_LEN, true, is_read).await.unwrap(), large);
         }
     }
 }

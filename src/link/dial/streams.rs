@@ -34,8 +34,12 @@ impl Listening {
 }
 
 impl Dial {
-    /// Asks for the stream of what the server says unasked, and posts nothing before it is there.
+    /// Asks for the stream of what the server says unasked, and posts nothing before it is there. A client that says
+    /// again that it is initialized gets no second one.
     pub(super) fn begin_to_listen(&mut self, now: Instant) {
+        if self.posted.values().any(|posted| posted.purpose == Purpose::Listening) {
+            return;
+        }
         let key = self.listen(None);
         if !matches!(self.gate, Some(Gate::Reopening)) {
             self.gate = Some(Gate::Listening { key, until: now + LISTENING_PATIENCE });
